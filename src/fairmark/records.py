@@ -1,0 +1,324 @@
+"""What is written down: cases, questions, answers, responses, grades and failures, and the keys that name them.
+
+A record is named by the hash of all that determined it, so running again fills in what is missing, and a change voids
+exactly what it touches. A failure is a record too: nothing that went wrong is a zero, and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Json = Any  # what json.loads returns, without NaN or infinity
+
+FailureKind = Literal[
+    "rate_limited",  # 429, after the allowed tries
+    "server_error",  # 5xx, after the allowed tries
+    "connection",  # refused, reset, lost
+    "timeout",  # no complete answer within the deadline
+    "broken_reply",  # an answer that is not what the protocol promises
+    "empty_reply",  # a well-formed answer with no text in it
+    "bad_request",  # 400 and its kin: asking again cannot help
+    "auth",  # 401, 403: the key is missing or refused
+    "code_error",  # a callable, command or Python check raised
+    "not_recorded",  # a recorded system or grader holds nothing for this case
+    "unreadable_grade",  # a grader's answer names no offered level
+    "bad_label",  # a label that is not on the criterion's scale
+    "stale_mark",  # a person's mark that was given to another answer
+    "no_response",  # nothing to grade, because the response failed
+    "budget",  # not asked: the budget was used up
+    "cancelled",  # not finished: the run was stopped
+]
+# asking the same again later may well succeed
+TRANSIENT: frozenset[str] = frozenset(
+    {"rate_limited", "server_error", "connection", "timeout", "broken_reply", "empty_reply", "auth", "budget", "cancelled", "no_response"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the world did instead of answering. It is stored and counted, never averaged."""
+
+    kind: FailureKind
+    where: str  # the host, file or function that failed
+    why: str  # in a sentence, without secrets
+    retry_after: float | None = None  # seconds the other side asked us to wait
+
+    @property
+    def transient(self) -> bool:
+        """Whether the next run should ask again."""
+        return self.kind in TRANSIENT
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One situation a system is tried in."""
+
+    id: str
+    input: tuple[Message, ...]  # the conversation so far; plain text is one user message
+    expected: str | None = None  # the reference answer, where there is one
+    fields: Mapping[str, Json] = field(default_factory=dict)  # every other column, groups and cluster included
+    where: str = ""  # file:line it was read from
+
+    @property
+    def text(self) -> str:
+        """The input as plain text: the one message, or the turns with their roles."""
+        return plain_text(self.input)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, in disjoint kinds. None where the endpoint did not say."""
+
+    input_tokens: int | None = None  # prompt tokens that were not served from a cache
+    cached_tokens: int | None = None  # prompt tokens served from a cache
+    output_tokens: int | None = None  # reply tokens, reasoning included
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something asked of a system or of a grader's model. Everything in it is part of the answer's name."""
+
+    messages: tuple[Message, ...] = ()
+    options: Mapping[str, Json] = field(default_factory=dict)  # temperature, max_tokens, seed, top_p, stop, ...
+    schema: Mapping[str, Json] | None = None  # JSON Schema that the reply has to follow
+    logprobs: bool = False  # ask for token log-probabilities where offered
+    fields: Mapping[str, Json] = field(default_factory=dict)  # the case's columns that the system may look at
+    recorded: str | None = None  # the reply, where it was recorded beforehand
+    trial: int = 1  # which repeat this is: part of the request, so that repeats are real
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    text: str
+    finish: Literal["stop", "length", "refused", "tool", "unknown"] = "unknown"
+    model: str = ""  # as the endpoint names it
+    usage: Usage | None = None
+    cost_usd: float | None = None  # None: unknown, never 0 for lack of a price
+    seconds: float | None = None  # from sending to the last byte; None for recorded answers
+    logprobs: tuple[tuple[str, float], ...] | None = None  # token and its log-probability, in order
+    attempts: int = 1  # how often it was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One system's answer to one case in one trial and wave, or the failure in its place."""
+
+    key: str
+    case_id: str
+    system: str
+    trial: int
+    wave: str
+    answer: Answer | None = None
+    failure: Failure | None = None
+    at: int = 0  # UTC, nanoseconds since 1970
+
+    @property
+    def output(self) -> str | None:
+        return self.answer.text if self.answer is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a grader may be shown: one case with one response."""
+
+    case_id: str
+    input: tuple[Message, ...]
+    output: str
+    reference: str | None = None
+    fields: Mapping[str, Json] = field(default_factory=dict)
+    system: str = ""  # for looking up recorded marks; never shown to anyone who marks
+    trial: int = 1  # likewise
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A quote and where it stands in the response."""
+
+    quote: str
+    start: int | None = None  # character offsets into the raw text; None: the quote is not there
+    end: int | None = None
+
+    @property
+    def found(self) -> bool:
+        return self.start is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """One grader's record on one criterion of one response: the label it gave, or the failure in its place."""
+
+    key: str
+    case_id: str
+    criterion: str
+    grader: str  # name in the study
+    rater: str = ""  # pseudonym of the person; empty for checks and LLM graders
+    repeat: int = 0
+    label: str | None = None  # a level, NOT_APPLICABLE or CANNOT_TELL
+    failure: Failure | None = None
+    reason: str = ""
+    evidence: tuple[Span, ...] = ()
+    confidence: float | None = None  # probability the grader itself gave this label, 0 to 1
+    level_order: tuple[str, ...] = ()  # the order in which the levels were offered
+    answer: Answer | None = None  # what the grader's model said, with its cost; None for checks and people
+    source: str = ""  # digest of the recorded mark, which binds it to the one answer it saw
+    at: int = 0  # UTC, nanoseconds since 1970
+
+
+class Provider(Protocol):
+    """Whoever answers a question: a model behind an endpoint, a callable, a command, a recording.
+
+    `ask` tries once and returns what happened; deadlines, retries and budgets belong to `calls`.
+    """
+
+    name: str  # as shown to people, such as local/smollm2
+    host: str  # where the fields of a question go; "this machine" for local ones
+
+    async def ask(self, question: Question) -> Answer | Failure: ...
+
+    async def close(self) -> None: ...
+
+
+class Grader(Protocol):
+    """Whoever marks one criterion. Both methods are pure; who answers the question differs."""
+
+    name: str
+    kind: Literal["check", "llm", "human"]
+    criterion: str
+    rater: str
+
+    def shown(self, item: Item) -> Mapping[str, Json]:
+        """Everything this grader sees of the item and of the criterion: the first part of the grade's name."""
+        ...
+
+    def identity(self) -> Mapping[str, Json]:
+        """What the grader is (model, prompt, options, code): the second part of the grade's name."""
+        ...
+
+    def ask(self, item: Item) -> Question | None:
+        """The question to put to a model, or None where nothing has to be asked."""
+        ...
+
+    def read(self, item: Item, answer: Answer | None) -> Verdict | Failure:
+        """The verdict in the answer, or why there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a grader said, before it becomes a `Grade` with its key."""
+
+    label: str
+    reason: str = ""
+    evidence: tuple[Span, ...] = ()
+    confidence: float | None = None
+    level_order: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step is. `run` and `grade` hand these to whoever watches."""
+
+    step: str  # run, grade or calibrate
+    planned: int
+    stored: int  # already in the store when the step began
+    done: int  # answered in this step
+    failed: int  # failed in this step
+    in_flight: int
+    calls: int  # requests sent, retries included
+    usd: float | None  # spent; None once a call of unknown price was made
+    seconds: float  # since the step began
+    by_name: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # system or grader: finished, planned
+    note: str = ""  # one line worth saying, such as a download or a retry
+    latest: Grade | Response | None = None  # the record that has just been made
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the pace so far; None before the first answer."""
+        finished = self.done + self.failed
+        todo = self.planned - self.stored - finished
+        return self.seconds / finished * todo if finished else None
+
+
+def plain_text(messages: Sequence[Message]) -> str:
+    """A conversation as plain text: a lone user message as it is, else each turn under its role."""
+    if len(messages) == 1 and messages[0].role == "user":
+        return messages[0].content
+    return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def canonical(value: Json) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, ASCII. `ValueError` for NaN and infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_plain)
+
+
+def digest(value: Json) -> str:
+    """SHA-256 of the canonical JSON text, as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, Message):
+        return [value.role, value.content]
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def response_key(*, case_id: str, question: Question, system: Mapping[str, Json], wave: str) -> str:
+    """The name of a response: the hash of case, question, system identity, trial and wave.
+
+    The system's name in the study is not in it, so two studies share what is the same.
+    """
+    return digest(
+        {
+            "response": 1,
+            "case": case_id,
+            "messages": list(question.messages),
+            "options": dict(question.options),
+            "schema": question.schema,
+            "fields": dict(question.fields),
+            "recorded": question.recorded,
+            "system": dict(system),
+            "trial": question.trial,
+            "wave": wave,
+        }
+    )
+
+
+def grade_key(grader: Grader, item: Item, *, repeat: int = 0) -> str:
+    """The name of a grade: the hash of the case, of all its grader was shown, of the grader and of the repeat.
+
+    Two cases never share a grade, even where their answers are the same text.
+    """
+    return digest(
+        {
+            "grade": 1,
+            "case": item.case_id,
+            "shown": dict(grader.shown(item)),
+            "grader": dict(grader.identity()),
+            "repeat": repeat,
+        }
+    )
+
+
+def finite(number: float) -> float | None:
+    """The number, or None for NaN and infinity, which no record may hold."""
+    return number if math.isfinite(number) else None

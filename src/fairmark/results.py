@@ -1,0 +1,232 @@
+"""What fairmark says: estimates, verdicts and the one `Analysis` that a report may draw on.
+
+The words are scipy's (`value`, `low`, `high`, `confidence_level`, `method`). A refusal is a value with a reason and a
+next step. No NaN and no infinity is ever stored in one of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+VerdictWord = Literal["supported", "refuted", "undecided"]
+Scorer = Literal["code", "human", "judge-raw", "judge-corrected", "mixed", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why there is no figure, and what would get one."""
+
+    code: str  # stable, in capitals, such as TOO_FEW_CLUSTERS
+    why: str
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with all it rests on. `value` and the interval are None exactly where it is refused."""
+
+    estimand: str  # in a sentence
+    value: float | None
+    low: float | None
+    high: float | None
+    confidence_level: float  # of the two-sided interval, such as 0.95
+    method: str
+    n_cases: int
+    n_clusters: int | None = None  # None: no cluster was declared, each case is one
+    n_responses: int | None = None
+    n_effective: float | None = None  # independent responses that would give the same precision
+    scorer: Scorer = "none"
+    assumptions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refused: Refusal | None = None
+    n_missing: int = 0  # planned but not marked; the interval spans their worst to best completion
+    low_if_worst: float | None = None  # the value itself if every missing one were the worst
+    high_if_best: float | None = None  # likewise the best
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high", "n_effective", "low_if_worst", "high_if_best"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{name} of an estimate must be finite, not {number}")
+
+    def __str__(self) -> str:
+        if self.refused is not None:
+            return f"{self.estimand}: no figure ({self.refused.code}: {self.refused.why} {self.refused.next})"
+        return (
+            f"{self.estimand}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] "
+            f"({self.confidence_level:.0%}, {self.method}, n={self.n_cases})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return as_json(self)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCount:
+    """How often one level was given."""
+
+    level: str
+    count: int
+    share: Estimate  # of the marked responses, with its interval
+    at_least: Estimate  # share at this level or a better one; the same as `share` on a nominal scale
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """One system on one criterion as one kind of grader marked it."""
+
+    system: str
+    criterion: str
+    grader: str
+    scorer: Scorer
+    levels: tuple[LevelCount, ...]  # worst first
+    pass_rate: Estimate
+    mean_value: Estimate  # mean of the level values, 0 to 1
+    planned: int
+    marked: int
+    failed: int
+    pending: int
+    not_applicable: int
+    cannot_tell: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """One system as a whole."""
+
+    system: str
+    description: str  # model, prompt and options in one line
+    planned: int
+    answered: int
+    failed: int
+    pending: int
+    truncated: int  # answers cut off at the token limit
+    failures: Mapping[str, int]  # by kind
+    score: Estimate  # rubric score, 0 to 1
+    gate_rate: Estimate | None  # share of responses that pass every gate; None without gates
+    seconds: float | None  # median time of an answer
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None  # None: unknown
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """One group of cases on what a hypothesis is about. Descriptive: no hypothesis was tested here."""
+
+    system: str
+    attribute: str  # the column
+    group: str  # its value
+    on: str  # such as resolves>=meets
+    estimate: Estimate  # refused for fewer than 5 cases
+
+
+@dataclass(frozen=True, slots=True)
+class HypothesisResult:
+    """What the evidence says about one frozen expectation."""
+
+    id: str
+    text: str
+    kind: str  # better, at_least, at_most, no_worse_than
+    on: str
+    systems: tuple[str, ...]  # the one it is about, and the one it is compared with
+    margin: float  # the number the deciding bound is held against
+    primary: bool
+    exploratory: bool  # added or changed after the first response
+    verdict: VerdictWord
+    estimate: Estimate  # its interval is the one that decides
+    p_support: float | None  # one-sided, by inversion of the deciding interval; None where refused
+    p_refute: float | None
+    alpha_support: float | None  # one-sided level at which it was judged, after Holm
+    alpha_refute: float | None
+    wins: int | None = None  # cases where the first system did better; None for one system
+    losses: int | None = None
+    ties: int | None = None
+    why: str = ""  # why this method, and what stands in the way of a decision
+    next: str = ""  # what would decide it, where it is undecided
+    smallest_visible: float | None = None  # smallest difference this many cases would show with the planned power
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far one grader's marks on one criterion are borne out."""
+
+    grader: str
+    criterion: str
+    kind: Literal["check", "llm", "human"]
+    calibration: Literal["own", "borrowed", "none"]
+    marked_by: str  # people, or development marks
+    n: int  # doubly marked responses
+    unreadable: int  # graded responses where the grader's answer named no level
+    agreement: Estimate | None  # share of equal labels
+    commonest: str = ""  # the reference's commonest label
+    commonest_share: float | None = None  # agreement of always saying that label
+    kappa: float | None = None  # chance-corrected agreement; None where undefined
+    ac1: float | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()  # rows: the reference's level, columns: the grader's
+    levels: tuple[str, ...] = ()
+    usable: bool = False  # may its marks decide a hypothesis?
+    say: str = ""  # one friendly sentence
+    refused: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Something that changed after the plan was frozen."""
+
+    what: str  # such as hypothesis H2
+    change: str  # added, removed or changed, and how
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything a report may say."""
+
+    study: str
+    question: str
+    fingerprint: str  # of the plan as it is now
+    receipt: str  # short code of the frozen plan, to publish
+    frozen_at: int | None  # UTC, nanoseconds; None: nothing was frozen (a bare table)
+    analysed_at: int
+    wave: str
+    n_cases: int
+    n_clusters: int | None
+    cluster: str | None
+    trials: int
+    confidence_level: float
+    systems: tuple[SystemResult, ...]
+    criteria: tuple[CriterionResult, ...]
+    hypotheses: tuple[HypothesisResult, ...]
+    groups: tuple[GroupResult, ...] = ()
+    trust: tuple[Trust, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
+    not_tested: tuple[str, ...] = ()  # sentences
+    warnings: tuple[str, ...] = ()
+    marked_by: tuple[str, ...] = ()  # sentences: who or what marked which criteria
+    interests: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""  # of fairmark
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole analysis as JSON values."""
+        return as_json(self)  # type: ignore[no-any-return]
+
+
+def as_json(value: Any) -> Any:
+    """A result as JSON values. `ValueError` for NaN and infinity."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a result must be finite")
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -1,0 +1,279 @@
+"""The plan of an assessment: cases, systems, rubric, graders, hypotheses, and the fingerprint that freezes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fairmark.records import Case, Item, Json, canonical, digest
+from fairmark.results import Deviation
+from fairmark.rubric import Rubric
+
+SystemKind = Literal["model", "http", "python", "command", "recorded"]
+GraderKind = Literal["llm", "check", "recorded"]
+Chosen = Literal["all", "random", "stratified", "self-selected", "unknown"]
+HypothesisKind = Literal["better", "at_least", "at_most", "no_worse_than"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A language model and how it is asked."""
+
+    provider: str  # local, openai, anthropic or the name of an entry point
+    model: str  # as the provider names it; for local a known name or the path of a GGUF file
+    options: Mapping[str, Json] = field(default_factory=dict)  # temperature, max_tokens, seed, top_p, stop, ...
+    base_url: str | None = None  # of an OpenAI-compatible endpoint; None: the provider's own, or the environment's
+    api_key: str | None = None  # always a reference such as env:OPENAI_API_KEY, never the key
+    weights: str = ""  # SHA-256 of a local model's file; empty for hosted models
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+    def identity(self) -> dict[str, Json]:
+        """What names the model in keys. The key reference is not in it; a local file is named by its content."""
+        return {
+            "provider": self.provider,
+            "model": "" if self.weights else self.model,
+            "weights": self.weights,
+            "base_url": self.base_url,
+            "options": dict(self.options),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSpec:
+    """One system under assessment."""
+
+    name: str
+    kind: SystemKind
+    model: ModelSpec | None = None  # kind model
+    prompt: str | None = None  # text of the prompt file; holds {{input}} or stands as the system message
+    url: str | None = None  # kind http
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)  # values may be env:NAME references
+    body: Json = None  # JSON template with {{slots}}
+    answer: str | None = None  # JSON path of the reply in what came back, such as $.reply
+    target: str | None = None  # kind python: file.py:function
+    code: str = ""  # kind python: SHA-256 of the file
+    command: tuple[str, ...] = ()  # kind command: program and arguments, with {{slots}}
+    recorded: Mapping[tuple[str, int], str] | None = None  # kind recorded: (case id, trial) -> output
+    recorded_from: str = ""  # file the recording was read from
+    version: str = ""  # declared version of an application whose code cannot be hashed
+    options: Mapping[str, Json] = field(default_factory=dict)  # seconds (deadline), concurrency: not part of the name
+
+    def identity(self) -> dict[str, Json]:
+        """What names the system in keys: everything that shapes an answer, and neither its nickname nor its secrets."""
+        return {
+            "kind": self.kind,
+            "model": self.model.identity() if self.model else None,
+            "prompt": self.prompt,
+            "url": self.url,
+            "method": self.method if self.kind == "http" else None,
+            "headers": dict(self.headers),
+            "body": self.body,
+            "answer": self.answer,
+            "target": self.target,
+            "code": self.code,
+            "command": list(self.command),
+            "version": self.version,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One recorded mark by a person."""
+
+    case_id: str
+    system: str  # empty: the marks of a lone system
+    trial: int
+    criterion: str
+    rater: str  # pseudonym
+    label: str
+    reason: str = ""
+    output: str | None = None  # the answer that was marked, where the file holds it
+    where: str = ""  # file:line
+
+
+@dataclass(frozen=True, slots=True)
+class GraderSpec:
+    """Someone or something that marks."""
+
+    name: str
+    kind: GraderKind
+    criteria: tuple[str, ...]  # what it marks
+    model: ModelSpec | None = None  # kind llm
+    prompt: str | None = None  # kind llm: own text instead of the shipped one
+    repeats: int = 1  # kind llm: how often each question is asked
+    check: str = ""  # kind check: contains, regex, max_words, python, ...
+    value: Json = None  # kind check: what it looks for
+    options: Mapping[str, Json] = field(default_factory=dict)  # kind check: further settings of this check
+    target: str | None = None  # kind check, python: file.py:function
+    code: str = ""  # SHA-256 of that file
+    marks: tuple[Mark, ...] = ()  # kind recorded
+    marks_from: str = ""  # file the marks were read from
+    chosen: Chosen = "unknown"  # how the marked responses were chosen
+    guideline: str = ""  # version of the guideline people marked by
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationItem:
+    """A recorded answer with known marks, for measuring an LLM grader."""
+
+    item: Item
+    marks: Mapping[str, str]  # criterion -> label
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """Recorded answers that carry marks. They are not this study's answers, so trust measured here is borrowed."""
+
+    items: tuple[CalibrationItem, ...]
+    marked_by: str  # people, or development marks
+    source: str  # file
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One expectation, written down before the data."""
+
+    id: str
+    kind: HypothesisKind
+    system: str  # the system it is about
+    on: str  # score, criterion, or criterion>=level
+    text: str = ""
+    than: str | None = None  # the system it is compared with
+    margin: float = 0.0  # by (better), the bound (at_least, at_most), or the tolerated loss (no_worse_than); shares of 1
+    worth_finding: float | None = None  # smallest effect worth finding, for planning
+    primary: bool = False
+
+    def document(self) -> dict[str, Json]:
+        return {
+            "kind": self.kind,
+            "system": self.system,
+            "than": self.than,
+            "on": self.on,
+            "margin": self.margin,
+            "worth_finding": self.worth_finding,
+            "primary": self.primary,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How hypotheses are judged."""
+
+    alpha: float = 0.025  # one-sided
+    power: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may use at most. None: no limit."""
+
+    usd: float | None = None
+    calls: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One assessment as its files describe it."""
+
+    name: str
+    question: str
+    folder: Path  # where its files are; the store stands in it
+    cases: tuple[Case, ...]
+    systems: Mapping[str, SystemSpec]
+    rubric: Rubric
+    graders: Mapping[str, GraderSpec]
+    hypotheses: tuple[Hypothesis, ...] = ()
+    cluster: str | None = None  # column whose equal values belong together
+    groups: tuple[str, ...] = ()  # columns that say whose experience a case is
+    trials: int = 1
+    plan: Plan = Plan()
+    population: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # whom this is meant for
+    budget: Budget = Budget()
+    interests: Mapping[str, str] = field(default_factory=dict)  # who shaped this assessment
+    calibration: CalibrationSet | None = None
+    concurrency: int = 8  # requests in flight per endpoint
+
+    def document(self) -> dict[str, Any]:
+        """What is frozen, part by part, so that a later change can be named."""
+        return {
+            "question": self.question,
+            "cluster": self.cluster,
+            "groups": list(self.groups),
+            "trials": self.trials,
+            "plan": {"alpha": self.plan.alpha, "power": self.plan.power},
+            "population": {name: list(values) for name, values in self.population.items()},
+            "hypotheses": {h.id: h.document() for h in self.hypotheses},
+            "criteria": {
+                c.id: {
+                    "wording": c.wording(),
+                    "weight": c.weight,
+                    "gate": c.gate,
+                    "pass_at": c.pass_at,
+                    "values": [level.value for level in c.levels],
+                }
+                for c in self.rubric
+            },
+            "systems": {name: digest(spec.identity()) for name, spec in self.systems.items()},
+            "graders": {name: digest(grader_document(spec)) for name, spec in self.graders.items()},
+            "cases": {case.id: digest([list(case.input), case.expected, dict(case.fields)]) for case in self.cases},
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the frozen document."""
+        return digest(self.document())
+
+    def systems_of(self, hypothesis: Hypothesis) -> tuple[str, ...]:
+        """The system it is about, and the one it is compared with."""
+        return (hypothesis.system,) if hypothesis.than is None else (hypothesis.system, hypothesis.than)
+
+
+def grader_document(spec: GraderSpec) -> dict[str, Json]:
+    """What is frozen of a grader. The marks of people arrive later, so they are not in it."""
+    return {
+        "kind": spec.kind,
+        "criteria": list(spec.criteria),
+        "model": spec.model.identity() if spec.model else None,
+        "prompt": spec.prompt,
+        "repeats": spec.repeats,
+        "check": spec.check,
+        "value": spec.value,
+        "options": dict(spec.options),
+        "target": spec.target,
+        "code": spec.code,
+        "guideline": spec.guideline,
+    }
+
+
+def receipt(fingerprint: str) -> str:
+    """The short code of a fingerprint, to publish: `fm-` and two groups of four letters and digits."""
+    alphabet = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
+    number = int(fingerprint[:16], 16)
+    letters = "".join(alphabet[(number >> (5 * place)) & 31] for place in range(8))
+    return f"fm-{letters[:4]}-{letters[4:]}"
+
+
+def deviations(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Deviation, ...]:
+    """Every part of the plan that differs from the frozen document, in the order of the document."""
+    found: list[Deviation] = []
+    singular = {"hypotheses": "hypothesis", "criteria": "criterion", "systems": "system", "graders": "grader", "cases": "case"}
+    for part in ("question", "cluster", "groups", "trials", "plan", "population"):
+        if canonical(frozen.get(part)) != canonical(now.get(part)):
+            found.append(Deviation(part, f"changed from {canonical(frozen.get(part))} to {canonical(now.get(part))}"))
+    for part, word in singular.items():
+        before, after = frozen.get(part, {}), now.get(part, {})
+        found += [Deviation(f"{word} {name}", "added") for name in after if name not in before]
+        found += [Deviation(f"{word} {name}", "removed") for name in before if name not in after]
+        for name in after:
+            if name in before and canonical(before[name]) != canonical(after[name]):
+                found.append(Deviation(f"{word} {name}", "changed"))
+    return tuple(found)
+
+
