@@ -12,11 +12,13 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "Workbench": "fairmark.workbench",
-    "mark": "fairmark.workbench",
     "analyse_table": "fairmark.workbench",
+    "check": "fairmark.workbench",
+    "mark": "fairmark.workbench",
     "Criterion": "fairmark.rubric",
     "Level": "fairmark.rubric",
     "Rubric": "fairmark.rubric",
+    "Hypothesis": "fairmark.study",
     "Mistake": "fairmark.errors",
     "CannotDo": "fairmark.errors",
     "Analysis": "fairmark.results",
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from fairmark.errors import CannotDo, Mistake
     from fairmark.results import Analysis, Estimate
     from fairmark.rubric import Criterion, Level, Rubric
-    from fairmark.workbench import Workbench, analyse_table, mark
+    from fairmark.study import Hypothesis
+    from fairmark.workbench import Workbench, analyse_table, check, mark
 
 
 def __getattr__(name: str) -> Any:

@@ -231,6 +231,43 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """One planned response and its name."""
+
+    key: str
+    case: Case
+    system: str
+    trial: int
+    question: Question
+    response: Response | None = None  # None: pending
+
+    def missing(self, *, retry_failed: bool = False) -> bool:
+        """Whether it has to be asked for: never answered, or failed in a way that may pass."""
+        if self.response is None:
+            return True
+        failure = self.response.failure
+        return failure is not None and (failure.transient or retry_failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One planned grade and its name."""
+
+    key: str
+    grader: Grader
+    item: Item
+    repeat: int = 0
+    grade: Grade | None = None  # None: pending
+
+    def missing(self, *, retry_failed: bool = False) -> bool:
+        """Whether it has to be made: never made, or failed in a way that may pass. People's marks are always looked up."""
+        if self.grade is None:
+            return True
+        failure = self.grade.failure
+        return failure is not None and (failure.transient or retry_failed or self.grader.kind == "human")
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a step is. `run` and `grade` hand these to whoever watches."""
 

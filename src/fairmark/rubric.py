@@ -48,6 +48,11 @@ class Criterion:
     guidance: str = ""  # how to mark the hard cases
     examples: tuple[Example, ...] = ()
 
+    @classmethod
+    def yes_no(cls, id: str, *, yes: str, no: str, question: str = "", weight: float = 1.0, gate: bool = False) -> Criterion:
+        """A criterion with the two levels `no` and `yes`, each with its anchor."""
+        return cls(id=id, question=question, levels=(Level("no", no), Level("yes", yes)), weight=weight, gate=gate)
+
     def level_names(self) -> tuple[str, ...]:
         """The names of the levels, worst first."""
         return tuple(level.name for level in self.levels)

@@ -1,0 +1,31 @@
+# What CI runs, by hand. `make ci` runs all of it.
+PYTHON ?= python3
+VENV ?= .venv-test
+RUN = $(VENV)/bin
+
+.PHONY: ci lint types test long bars build
+
+$(VENV):
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install -q -e '.[local,dev]'
+
+lint: | $(VENV)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: | $(VENV)
+	$(RUN)/mypy
+
+test: | $(VENV)
+	$(RUN)/pytest -m "not long"
+
+long: | $(VENV)  ## whole-grid simulations and long kill tests
+	$(RUN)/pytest -m long
+
+bars: | $(VENV)  ## kill -9 at five moments, the demo twice, start-up time
+	$(RUN)/python benchmarks/bars.py
+
+build: | $(VENV)
+	$(RUN)/python -m build
+
+ci: lint types test build

@@ -1,0 +1,221 @@
+"""How the terminal looks: the same words and order as the report, aligned columns, one accent, plain when piped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fairmark.errors import CannotDo, FairmarkError, Mistake
+from fairmark.records import Progress
+from fairmark.results import Analysis, Estimate, HypothesisResult, as_json
+
+SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
+ACCENT = "cyan"
+PLAIN_EVERY = 5.0  # seconds between progress lines where nobody watches a terminal
+
+out = Console(highlight=False, emoji=False, markup=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=not sys.stderr.isatty())
+
+
+def document(value: Any) -> None:
+    """The one JSON document of `--json`."""
+    sys.stdout.write(json.dumps(as_json(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def show_error(error: FairmarkError, *, as_json: bool) -> None:
+    """A mistake or a refusal in plain words on stderr, or as the document."""
+    if isinstance(error, Mistake):
+        count = len(error.problems)
+        if as_json:
+            document({"error": {"code": "MISTAKE", "problems": [_problem(problem) for problem in error.problems]}})
+            return
+        for problem in error.problems:
+            err.print(str(problem))
+        err.print(f"\n{count} mistake{'s' if count != 1 else ''}. Nothing was run.")
+        return
+    if isinstance(error, CannotDo):
+        if as_json:
+            document({"error": {"code": error.code, "why": error.why, "next": error.next_step}})
+            return
+        err.print(f"{error.why} ({error.code})")
+        if error.next_step:
+            err.print(error.next_step)
+        return
+    err.print(str(error))
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    names = ("file", "line", "column", "found", "allowed", "remedy")
+    return {name: getattr(problem, name) for name in names}
+
+
+def problems(found: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Problems as JSON values."""
+    return [_problem(problem) for problem in found]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as people read it, or an en dash."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(estimate: Estimate, bound: float | None = None) -> str:
+    """`0.81 [0.77, 0.85]`, with as many digits as it takes to stay on the right side of the bound."""
+    if estimate.refused is not None or estimate.value is None or estimate.low is None or estimate.high is None:
+        return "no figure"
+    for digits in (2, 3, 4, 6):
+        low, high = f"{estimate.low:.{digits}f}", f"{estimate.high:.{digits}f}"
+        if bound is None or (
+            (float(low) > bound) == (estimate.low > bound) and (float(high) < bound) == (estimate.high < bound)
+        ):
+            break
+    return f"{estimate.value:.{digits}f} [{low}, {high}]"
+
+
+def verdicts(analysis: Analysis, *, only: set[str] | None = None) -> None:
+    """The verdict table."""
+    shown = [result for result in analysis.hypotheses if only is None or result.id in only]
+    if not shown:
+        out.print("No hypothesis is declared, so there is no verdict. Add `hypotheses:` to the study.")
+        return
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    table.add_column("Verdict")
+    table.add_column("What was expected", overflow="fold", max_width=64)
+    table.add_column("Found [range]", no_wrap=True)
+    for result in shown:
+        word = f"{SHAPES[result.verdict]} {result.verdict}"
+        text = Text(word, style=f"bold {ACCENT}" if result.verdict != "undecided" else "")
+        about = result.text or f"{' v '.join(result.systems)} on {result.on}"
+        if result.exploratory:
+            about += " (exploratory)"
+        table.add_row(result.id, text, about, interval(result.estimate, _bound(result)))
+    out.print(table)
+    for result in shown:
+        if result.verdict == "undecided":
+            reason = result.estimate.refused.why if result.estimate.refused is not None else "the range holds the value it was tested against"
+            out.print(f"{result.id} is undecided: {reason}. Next: {result.next}.", style="dim")
+
+
+def _bound(result: HypothesisResult) -> float:
+    return -result.margin if result.kind == "no_worse_than" else result.margin
+
+
+def systems(analysis: Analysis) -> None:
+    """One line a system: planned = answered + failed + pending, always."""
+    for system in analysis.systems:
+        cost = "cost unknown" if system.cost_usd is None else f"{system.cost_usd:.4f} USD"
+        out.print(
+            f"{system.system}: {system.planned} planned = {system.answered} answered + {system.failed} failed + {system.pending} pending; "
+            f"score {interval(system.score)}; {cost}"
+        )
+
+
+class Watcher:
+    """Live progress on a terminal, a plain line now and then elsewhere, JSON lines with `--events`."""
+
+    def __init__(self, *, quiet: bool, events: bool) -> None:
+        self.quiet = quiet
+        self.events = events
+        self._live: Live | None = None
+        self._last = 0.0
+        self._step = ""
+
+    def progress(self, progress: Progress) -> None:
+        if self.events:
+            event = {"event": "progress", "seconds_left": progress.seconds_left} | {
+                name: getattr(progress, name)
+                for name in ("step", "planned", "stored", "done", "failed", "in_flight", "calls", "usd", "seconds", "note")
+            }
+            sys.stderr.write(json.dumps(event) + "\n")
+            return
+        if self.quiet or progress.planned == 0:
+            return
+        line = describe(progress)
+        if self._live is not None:
+            self._live.update(Text(line))
+            return
+        now = time.monotonic()
+        finished = progress.stored + progress.done + progress.failed >= progress.planned
+        if progress.step != self._step or now - self._last >= PLAIN_EVERY or finished:
+            self._last, self._step = now, progress.step
+            err.print(line)
+
+    def notify(self, line: str) -> None:
+        if self.events:
+            sys.stderr.write(json.dumps({"event": "note", "note": line}) + "\n")
+        elif not self.quiet:
+            if self._live is not None:
+                self._live.update(Text(line))
+            else:
+                err.print(line)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        if self.quiet or self.events or not err.is_terminal:
+            yield
+            return
+        with Live(Text(""), console=err, transient=True, refresh_per_second=8) as live:
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Something is printed above the live line."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
+
+def describe(progress: Progress) -> str:
+    """One line of progress: how far, how fast, what it cost, how long it will take."""
+    what = {"run": "answers", "grade": "marks"}.get(progress.step, progress.step)
+    finished = progress.stored + progress.done + progress.failed
+    parts = [f"{what} {finished}/{progress.planned}"]
+    if progress.stored:
+        parts.append(f"{progress.stored} from the store")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    made = progress.done + progress.failed
+    if made and progress.seconds > 0:
+        parts.append(f"{made / progress.seconds:.1f}/s")
+    parts.append("spend unknown" if progress.usd is None else f"{progress.usd:.4f} USD")
+    if progress.seconds_left is not None and finished < progress.planned:
+        parts.append(f"{duration(progress.seconds_left)} left")
+    if progress.note:
+        parts.append(progress.note)
+    return "  ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def pairs(rows: Mapping[str, str]) -> None:
+    """Aligned names and values."""
+    width = max((len(name) for name in rows), default=0)
+    for name, value in rows.items():
+        out.print(f"{name:<{width}}  {value}")

@@ -1,0 +1,549 @@
+"""The bench: the one module that knows every step, and the public Python API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fairmark import __version__
+from fairmark import analyse as analysing
+from fairmark import calibrate as calibrating
+from fairmark import grade as grading
+from fairmark import run as running
+from fairmark.errors import CannotDo, Mistake, Problem
+from fairmark.records import Answer, Case, Failure, Grader, Item, Message, Progress, Provider, Question, Slot, Task
+from fairmark.results import Analysis, Exhibit, Trust
+from fairmark.rubric import Criterion, Level, Rubric
+from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, SystemSpec
+from fairmark.table import Cell, Row, Table
+
+if TYPE_CHECKING:
+    from fairmark.plan import Outlook
+    from fairmark.store import Store
+
+T = TypeVar("T")
+Connect = Callable[[SystemSpec | ModelSpec], Provider]
+STORE = ".fairmark/store.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one run did."""
+
+    planned: int  # responses and LLM grades
+    stored: int  # of them already in the store
+    calls: int  # requests sent, retries included
+    answered: int
+    failed: int
+    pending: int  # not asked: the budget was used up or the run was stopped
+    usd: float | None  # None: a call of unknown price was made
+    seconds: float
+    stopped: str = ""  # why it ended early
+
+
+@dataclass(frozen=True, slots=True)
+class Findings(Analysis):
+    """An analysis that shows itself in a notebook and in print."""
+
+    def _repr_html_(self) -> str:
+        from fairmark import report
+
+        return report.html_fragment(self)
+
+    def __str__(self) -> str:
+        lines = [self.question or self.study]
+        for result in self.hypotheses:
+            exploratory = ", exploratory" if result.exploratory else ""
+            lines.append(f"{result.id} {result.verdict}{exploratory}: {result.text or result.on}")
+            lines.append(f"    {result.estimate}")
+            if result.next:
+                lines.append(f"    next: {result.next}")
+        if not self.hypotheses:
+            lines += [f"{result.system} on {result.criterion}: {result.pass_rate}" for result in self.criteria]
+        return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Who is told what happens during a run. Every part is optional."""
+
+    progress: Callable[[Progress], None] | None = None
+    notify: Callable[[str], None] | None = None  # one line worth saying, such as a download
+    responses_done: Callable[[], None] | None = None  # all answers are in and their checks are marked
+    stop: asyncio.Event | None = field(default=None)
+
+
+class Workbench:
+    """One study on the bench: the steps from plan to report as methods.
+
+    `study` is a folder, a study file or a `Study`. `store` is the file to keep everything in (default:
+    `.fairmark/store.db` beside the study; None with `memory=True` keeps nothing). `connect` replaces how systems and
+    graders' models are reached, which is how recordings are replayed. `graders` adds graders made in Python; each needs
+    a `GraderSpec` of its name in the study.
+    """
+
+    def __init__(
+        self,
+        study: Study | Path | str = ".",
+        *,
+        store: Path | str | None = None,
+        memory: bool = False,
+        wave: str = "1",
+        env: Mapping[str, str] | None = None,
+        connect: Connect | None = None,
+        graders: Sequence[Grader] = (),
+    ) -> None:
+        if isinstance(study, Study):
+            self.study = study
+        else:
+            from fairmark import load
+
+            self.study = load.study(Path(study))
+        if env is None:
+            from fairmark import load
+
+            env = load.environment(self.study.folder)
+        self.env = env
+        self.wave = wave
+        self.path = None if memory else Path(store) if store is not None else self.study.folder / STORE
+        self._connect = connect
+        self._own_graders = tuple(graders)
+        self._store: Store | None = None
+        self._notify: Callable[[str], None] | None = None
+
+    # ------------------------------------------------------------ opening and closing
+
+    @property
+    def store(self) -> Store:
+        """The store, opened when it is first needed."""
+        if self._store is None:
+            from fairmark.store import Store
+
+            self._store = Store.open(self.path)
+        return self._store
+
+    def close(self) -> None:
+        """Closes the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ what is planned
+
+    @cached_property
+    def systems(self) -> Mapping[str, SystemSpec]:
+        """The systems with their local models named by content."""
+        from fairmark.providers import resolve
+
+        return {
+            name: spec if spec.model is None else replace(spec, model=resolve(spec.model, env=self.env, folder=self.study.folder))
+            for name, spec in self.study.systems.items()
+        }
+
+    @cached_property
+    def graders(self) -> tuple[Grader, ...]:
+        """One grader per criterion and rater."""
+        from fairmark import graders
+        from fairmark.providers import resolve
+
+        specs = {
+            name: spec if spec.model is None else replace(spec, model=resolve(spec.model, env=self.env, folder=self.study.folder))
+            for name, spec in self.study.graders.items()
+        }
+        made = {grader.name for grader in self._own_graders}
+        return (*graders.build(replace(self.study, graders={n: s for n, s in specs.items() if n not in made})), *self._own_graders)
+
+    @cached_property
+    def _planned(self) -> tuple[Slot, ...]:
+        return running.slots(self.study, self.systems, wave=self.wave)
+
+    def slots(self) -> tuple[Slot, ...]:
+        """Every planned response with what the store holds for it."""
+        return running.fill(self._planned, self.store)
+
+    def tasks(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
+        """Every grade of the answered responses with what the store holds for it."""
+        return grading.fill(self._tasks_of(slots), self.store)
+
+    def _tasks_of(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
+        items = [
+            grading.item_of(slot.case, slot.response) for slot in slots if slot.response is not None and slot.response.answer is not None
+        ]
+        return grading.tasks(items, self.graders, repeats=self._repeats)
+
+    def _calibration(self) -> tuple[Task, ...]:
+        """The LLM graders' grades of the recorded calibration set, with what the store holds for them."""
+        if self.study.calibration is None:
+            return ()
+        planned = [
+            task
+            for entry in self.study.calibration.items
+            for task in grading.tasks([entry.item], self.graders, repeats=lambda _: 1)
+            if task.grader.kind == "llm" and task.grader.criterion in entry.marks
+        ]
+        return grading.fill(planned, self.store)
+
+    def _repeats(self, grader: Grader) -> int:
+        return self.study.graders[grader.name].repeats
+
+    # ------------------------------------------------------------ the steps
+
+    def check(self) -> tuple[Problem, ...]:
+        """What is worth improving in the files. Mistakes have already been raised when they were read."""
+        from fairmark import load
+
+        return load.lint(self.study)
+
+    def plan(self) -> Outlook:
+        """Calls, prices, who is sent what, and what so many cases can show. Nothing is sent."""
+        from fairmark import plan, providers
+
+        models = {name: spec.model for name, spec in self.systems.items() if spec.model is not None}
+        models |= {name: spec.model for name, spec in self.study.graders.items() if spec.model is not None}
+        where = {name: providers.destination(spec, self.env) for name, spec in self.systems.items()}
+        where |= {name: providers.destination(spec.model, self.env) for name, spec in self.study.graders.items() if spec.model is not None}
+        slots = self.slots()
+        tasks = (*self.tasks(slots), *self._calibration())
+        return plan.outlook(self.study, slots, tasks, models=models, destinations=where)
+
+    def run(self, watch: Watch | None = None, *, retry_failed: bool = False, budget: Budget | None = None) -> Tally:
+        """Freezes the plan, asks for what is missing, has it marked, and stores every outcome."""
+        return _wait(self.run_async(watch, retry_failed=retry_failed, budget=budget))
+
+    async def run_async(self, watch: Watch | None = None, *, retry_failed: bool = False, budget: Budget | None = None) -> Tally:
+        """`run` for callers that have an event loop already."""
+        watch = watch or Watch()
+        self._notify = watch.notify
+        budget = budget or self.study.budget
+        self.freeze()
+        slots = self.slots()
+        marked = await asyncio.to_thread(grading.mark_at_once, self.tasks(slots), self.store, retry_failed=retry_failed)
+        self._affordable(budget, slots, marked)
+        pool = _Pool(self)
+        try:
+            return await self._fill(slots, pool, watch, retry_failed=retry_failed, budget=budget)
+        finally:
+            await pool.close()
+
+    async def _fill(self, slots: Sequence[Slot], pool: _Pool, watch: Watch, *, retry_failed: bool, budget: Budget) -> Tally:
+        from fairmark import calls
+
+        async def arrived(slot: Slot) -> None:
+            await asyncio.to_thread(grading.mark_at_once, self._tasks_of([slot]), self.store)
+
+        answered = await running.respond(
+            slots,
+            running.Respond(
+                store=self.store,
+                provider=pool.system,
+                wave=self.wave,
+                concurrency=self.study.concurrency,
+                budget=budget,
+                stop=watch.stop,
+                progress=watch.progress,
+                arrived=arrived,
+            ),
+            retry_failed=retry_failed,
+        )
+        if watch.responses_done is not None and not answered.stopped:
+            watch.responses_done()
+        graded = calls.Tally()
+        if not answered.stopped:
+            tasks = (*self._calibration(), *self.tasks(self.slots()))
+            graded = await grading.ask(
+                tasks,
+                grading.Ask(
+                    store=self.store,
+                    provider=pool.grader,
+                    concurrency=self.study.concurrency,
+                    budget=calls.left(budget, answered),
+                    stop=watch.stop,
+                    progress=watch.progress,
+                ),
+                retry_failed=retry_failed,
+            )
+        return self._tally(calls.add(answered, graded))
+
+    def _tally(self, done: Any) -> Tally:
+        slots = self.slots()
+        keyed = {task.key: task for task in (*self._calibration(), *self.tasks(slots)) if task.grader.kind == "llm"}
+        tasks = list(keyed.values())
+        waiting = sum(slot.response is None or slot.response.answer is None for slot in slots)
+        llm = sum(self._repeats(grader) for grader in self.graders if grader.kind == "llm")
+        planned = len(slots) + len(tasks) + waiting * llm
+        pending = sum(slot.response is None for slot in slots) + sum(task.grade is None for task in tasks) + waiting * llm
+        failed = sum(slot.response is not None and slot.response.failure is not None for slot in slots)
+        failed += sum(task.grade is not None and task.grade.failure is not None for task in tasks)
+        return Tally(
+            planned=planned,
+            stored=planned - pending - done.answered - done.failed,
+            calls=done.calls,
+            answered=planned - failed - pending,
+            failed=failed,
+            pending=pending,
+            usd=done.usd,
+            seconds=done.seconds,
+            stopped=done.stopped or "",
+        )
+
+    def freeze(self) -> str:
+        """Records the plan as it is now, before anything is asked. Returns the receipt of the frozen plan."""
+        from fairmark.study import receipt
+
+        self.store.freeze(self._plan_name, self.study.fingerprint(), self.study.document(), time.time_ns(), __version__)
+        return receipt(self.store.plans(self._plan_name)[0].fingerprint)
+
+    @property
+    def _plan_name(self) -> str:
+        return f"{self.study.name}@{self.wave}"
+
+    def table(self) -> Table:
+        """All planned responses with all their marks. Checks and recorded marks that are missing are made now."""
+        slots = self.slots()
+        tasks = grading.mark_at_once(self.tasks(slots), self.store)
+        cells: dict[tuple[str, str, int], list[Cell]] = {}
+        for task in tasks:
+            where = (task.item.case_id, task.item.system, task.item.trial)
+            grader = task.grader
+            cells.setdefault(where, []).append(Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade))
+        return Table(
+            self.study,
+            tuple(
+                Row(slot.case, slot.system, slot.trial, slot.response, tuple(cells.get((slot.case.id, slot.system, slot.trial), ())))
+                for slot in slots
+            ),
+        )
+
+    def calibrate(self) -> tuple[Trust, ...]:
+        """How far each LLM grader's marks are borne out by other marks on the same answers."""
+        return calibrating.trust(self.study, self.table(), self._calibration())
+
+    def analyse(self) -> Findings:
+        """What the evidence supports so far."""
+        return self._analyse(self.table())
+
+    def _analyse(self, table: Table) -> Findings:
+        plans = self.store.plans(self._plan_name)
+        frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
+        trust = calibrating.trust(self.study, table, self._calibration())
+        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns())
+        return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
+
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """Every response with its marks, as the report shows them."""
+        return analysing.exhibits(self.table())
+
+    def report(self, path: Path | str = "report.html") -> Path:
+        """Writes the report; `.html`, `.md` or `.json` by its ending. Returns the path."""
+        from fairmark import report
+
+        table = self.table()
+        return report.write(Path(path), self._analyse(table), analysing.exhibits(table))
+
+    def forget(self, case_id: str) -> int:
+        """Removes a case's texts from the store for good. Returns how many records were emptied."""
+        return self.store.forget(case_id)
+
+    # ------------------------------------------------------------ reaching systems
+
+    def connect(self, spec: SystemSpec | ModelSpec) -> Provider:
+        """The provider that answers for a system or a model."""
+        if self._connect is not None:
+            return self._connect(spec)
+        from fairmark import providers
+
+        if isinstance(spec, ModelSpec):
+            return providers.connect_model(spec, env=self.env, folder=self.study.folder, notify=self._notify)
+        return providers.connect(spec, env=self.env, folder=self.study.folder, notify=self._notify)
+
+    def _affordable(self, budget: Budget, slots: Sequence[Slot], tasks: Sequence[Task]) -> None:
+        """Refuses a money cap where a price is unknown, before anything is spent."""
+        if budget.usd is None:
+            return
+        outlook = self.plan()
+        if outlook.unpriced:
+            raise CannotDo(
+                "UNKNOWN_PRICE",
+                f"the price of {', '.join(outlook.unpriced)} is unknown, so a budget of {budget.usd} USD cannot be kept",
+                "set `budget: {calls: ...}` instead",
+            )
+        if outlook.usd_at_least is not None and outlook.usd_at_least > budget.usd:
+            raise CannotDo(
+                "OVER_BUDGET",
+                f"the run costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
+                "raise the budget, or take fewer cases",
+            )
+
+
+class _Pool:
+    """Providers made once, when they are first needed, and closed together."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._made: dict[tuple[str, str], Provider] = {}
+
+    def system(self, name: str) -> Provider:
+        return self._get("system", name, lambda: self._bench.connect(self._bench.systems[name]))
+
+    def grader(self, name: str) -> Provider:
+        spec = self._bench.study.graders[name].model
+        assert spec is not None
+        return self._get("grader", name, lambda: self._bench.connect(spec))
+
+    def _get(self, what: str, name: str, make: Callable[[], Provider]) -> Provider:
+        if (what, name) not in self._made:
+            self._made[what, name] = make()
+        return self._made[what, name]
+
+    async def close(self) -> None:
+        for provider in self._made.values():
+            await provider.close()
+
+
+def _wait(work: Coroutine[Any, Any, T]) -> T:
+    """Runs to the end from plain code, in a notebook too, where a loop is already running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+# ---------------------------------------------------------------- doors without a study file
+
+
+Marker = Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One of the shipped checks with what it looks for."""
+
+    kind: str
+    value: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check(kind: str, value: Any = None, **options: Any) -> Check:
+    """A shipped check for `mark`, such as `check("contains", "30 days", ignore_case=True)`."""
+    return Check(kind, value, options)
+
+
+def mark(
+    answers: Sequence[str] | Mapping[str, Sequence[str]],
+    rubric: Rubric,
+    graders: Mapping[str, Check | Marker | str],
+    *,
+    inputs: Sequence[str] | None = None,
+    expected: Sequence[str] | None = None,
+    expect: Sequence[Hypothesis] = (),
+    question: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Findings:
+    """The findings about a list of answers, or about several systems' answers to the same inputs.
+
+    `graders` says for each criterion who marks it: a `check`, a Python function of the answer (returning bool, number,
+    label or {pass, score, label, reason}), or the name of a model such as `openai/gpt-x`. `expect` are hypotheses; they
+    count as declared beforehand, because nothing here can prove otherwise.
+    """
+    by_system = {"answers": list(answers)} if not isinstance(answers, Mapping) else {name: list(given) for name, given in answers.items()}
+    count = len(next(iter(by_system.values()), []))
+    problems = [f"system `{name}` has {len(given)} answers" for name, given in by_system.items() if len(given) != count]
+    problems += [f"`{name}` holds {len(given)} entries" for name, given in (("inputs", inputs), ("expected", expected)) if given and len(given) != count]
+    problems += [f"`{name}` is no criterion of the rubric" for name in graders if name not in rubric]
+    if count == 0:
+        problems.append("there are no answers")
+    if problems:
+        raise Mistake(Problem("mark()", None, None, found, f"{count} for each, and criteria of the rubric") for found in problems)
+    from fairmark import graders as grading_room
+
+    specs: dict[str, GraderSpec] = {}
+    own: list[Grader] = []
+    for criterion, how in graders.items():
+        name = f"{criterion} check"
+        if isinstance(how, Check):
+            specs[name] = GraderSpec(name, "check", (criterion,), check=how.kind, value=how.value, options=how.options)
+        elif isinstance(how, str):
+            provider, _, model = how.replace(":", "/", 1).partition("/")
+            specs[how] = GraderSpec(how, "llm", (criterion,), model=ModelSpec(provider, model, {"temperature": 0}))
+        else:
+            specs[name] = GraderSpec(name, "check", (criterion,), check="python")
+            own.append(grading_room.from_function(name, rubric[criterion], how))
+    ids = [str(number) for number in range(1, count + 1)]
+    cases = tuple(
+        Case(
+            id=case_id,
+            input=(Message("user", inputs[place] if inputs else "(not given)"),),
+            expected=expected[place] if expected else None,
+        )
+        for place, case_id in enumerate(ids)
+    )
+    systems = {
+        name: SystemSpec(
+            name, "recorded", recorded={(ids[place], 1): text for place, text in enumerate(given)}, recorded_from="a list in Python"
+        )
+        for name, given in by_system.items()
+    }
+    study = Study("answers", question, Path(), cases, systems, rubric, specs, tuple(expect))
+    with Workbench(study, memory=True, env=env, graders=own) as bench:
+        bench.run()
+        return bench.analyse()
+
+
+def analyse_table(
+    path: Path | str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    better: str | None = None,
+    than: str | None = None,
+    by: float = 0.0,
+    on: str | None = None,
+) -> Workbench:
+    """A bench that holds a bare table of marks, ready for `analyse` and `report`. Nothing is asked of anybody.
+
+    `columns` says which column plays which role (case, system, trial, criterion, rater, label, cluster); common names
+    are recognised. `better`, `than`, `by` and `on` make one hypothesis.
+    """
+    from fairmark import load
+
+    table = load.bare_table(Path(path), dict(columns or {}))
+    study = load.study_from_table(table)
+    if (better is None) != (than is None):
+        raise Mistake.in_call("--better and --than go together", remedy="name both systems")
+    if better is not None and than is not None:
+        for name in (better, than):
+            if name not in study.systems:
+                raise Mistake.in_call(f"there is no system `{name}` in {path}", allowed=", ".join(study.systems))
+        target = on if on is not None else study.rubric.criteria[0].id if len(study.rubric.criteria) == 1 else "score"
+        text = f"{better} is better than {than} on {target}" + (f" by at least {by:g}" if by else "")
+        study = replace(study, hypotheses=(Hypothesis("H1", "better", better, target, text, than, by, primary=True),))
+    bench = Workbench(study, memory=True, env={})
+    bench.run()
+    return bench
+
+
+def recorded_demo(folder: Path) -> Workbench:
+    """The shipped study on the shipped recording, in a store of its own so that it never mixes with live answers."""
+    from importlib import resources
+
+    from fairmark import providers
+
+    recording = (resources.files("fairmark") / "demo" / "recording.jsonl").read_bytes()
+    replay = providers.Replay(providers.read_recording(recording))
+    return Workbench(folder, store=folder / ".fairmark" / "recorded.db", env={}, connect=lambda _: replay)
