@@ -217,6 +217,40 @@ class Analysis:
         return as_json(self)  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True, slots=True)
+class ExhibitGrade:
+    """One grader's mark on one criterion of a shown response."""
+
+    criterion: str
+    grader: str  # name in the study
+    kind: Literal["check", "llm", "human"]
+    rater: str = ""  # pseudonym of the person; empty for checks and LLM graders
+    label: str | None = None  # a level, not applicable or cannot tell; None: it failed
+    failure: str = ""  # in a sentence, why there is no label; empty where there is one
+    reason: str = ""  # as the grader gave it
+    evidence: tuple[tuple[int | None, int | None, str, bool], ...] = ()  # start, end, quote, whether the quote stands in the output
+    confidence: float | None = None  # probability the grader itself gave this label, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One response as a reader of the report sees it, with every mark it was given."""
+
+    case_id: str
+    system: str
+    trial: int  # which repeat, from 1
+    fields: Mapping[str, str]  # the case's groups and cluster
+    input: tuple[tuple[str, str], ...]  # turns of the conversation: role and content
+    reference: str | None = None  # the expected answer, where there is one
+    output: str | None = None  # raw text of the answer; None: there is none
+    failure: str = ""  # in a sentence, why there is no answer; empty where there is one
+    finish: str = ""  # stop, length, refused, tool, unknown; empty where there is no answer
+    seconds: float | None = None  # time of the answer; None: recorded or failed
+    score: float | None = None  # rubric score, 0 to 1; None while a label is missing
+    failed_gates: tuple[str, ...] = ()  # criteria that must pass and did not
+    grades: tuple[ExhibitGrade, ...] = ()
+
+
 def as_json(value: Any) -> Any:
     """A result as JSON values. `ValueError` for NaN and infinity."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
