@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fairmark.rubric import Criterion
+
 VerdictWord = Literal["supported", "refuted", "undecided"]
 Scorer = Literal["code", "human", "judge-raw", "judge-corrected", "mixed", "none"]
 
@@ -211,6 +213,7 @@ class Analysis:
     marked_by: tuple[str, ...] = ()  # sentences: who or what marked which criteria
     interests: Mapping[str, str] = field(default_factory=dict)
     version: str = ""  # of fairmark
+    rubric: tuple[Criterion, ...] = ()  # the criteria with their questions, levels and anchors, as they are now
 
     def as_dict(self) -> dict[str, Any]:
         """The whole analysis as JSON values."""
