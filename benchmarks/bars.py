@@ -40,7 +40,9 @@ def first_verdict(folder: Path) -> tuple[float, float]:
     """Seconds until the first verdict line is on the screen, and until the end."""
     start = time.monotonic()
     first = float("inf")
-    with subprocess.Popen([*FAIRMARK, "demo", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1) as child:
+    with subprocess.Popen(
+        [*FAIRMARK, "demo", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    ) as child:
         assert child.stdout is not None
         for line in child.stdout:
             if first == float("inf") and any(word in line for word in ("■ supported", "☒ refuted")):
@@ -51,7 +53,7 @@ def first_verdict(folder: Path) -> tuple[float, float]:
 def rows(folder: Path, table: str) -> list[str]:
     """Keys of the rows in the order they were written; the store may be open elsewhere."""
     with sqlite3.connect(f"file:{folder / '.fairmark' / 'store.db'}?mode=ro", uri=True) as store:
-        return [key for (key,) in store.execute(f"SELECT key FROM {table}")]  # noqa: S608
+        return [key for (key,) in store.execute(f"SELECT key FROM {table}")]
 
 
 def verdicts(document: dict[str, Any]) -> list[tuple[str, str, object, object, object]]:
@@ -78,7 +80,11 @@ def kill_often(folder: Path, whole: float, rng: random.Random) -> dict[str, Any]
     lost = finished - set(rows(folder, "response")) - set(rows(folder, "grade"))
     again = sum(asked.count(key) > 1 for key in finished)
     bar("finished records lost over five kills", not lost, len(lost))
-    bar("finished records paid for again after a kill", twice <= KILLS * IN_FLIGHT, f"{twice} asked twice (in flight at a kill), {again} of them now stored")
+    bar(
+        "finished records paid for again after a kill",
+        twice <= KILLS * IN_FLIGHT,
+        f"{twice} asked twice (in flight at a kill), {again} of them now stored",
+    )
     return document
 
 

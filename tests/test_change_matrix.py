@@ -42,6 +42,16 @@ def _anchor(study_: Study) -> Study:
     return _tone(study_, levels=(Level("cold", "curt, rude or mocking"), *levels[1:]))
 
 
+def _level_value(study_: Study) -> Study:
+    worst, *others = study_.rubric["tone"].levels
+    return _tone(study_, levels=(replace(worst, value=0.1), *others))
+
+
+def _renamed(study_: Study) -> Study:
+    plain = replace(study_.systems["bare"], name="plain")
+    return replace(study_, systems={"plain": plain, "guided": study_.systems["guided"]}, hypotheses=())
+
+
 def _gate(study_: Study) -> Study:
     return replace(study_, rubric=Rubric(tuple(replace(c, gate=not c.gate) for c in study_.rubric)))
 
@@ -73,7 +83,7 @@ CHANGES = [
     Change("one case's reference", lambda s: _case(s, expected="We need 30 days."), 0, 2, 0),
     Change("an anchor", _anchor, 0, ALL, 0),
     Change("a weight", lambda s: _tone(s, weight=3.0), 0, 0, 0),
-    Change("a level's value", lambda s: _tone(s, levels=(replace(s.rubric["tone"].levels[0], value=0.1), *s.rubric["tone"].levels[1:])), 0, 0, 0),
+    Change("a level's value", lambda s: _level_value(s), 0, 0, 0),
     Change("the pass level", lambda s: _tone(s, pass_at="kind"), 0, 0, 0),
     Change("a gate", _gate, 0, 0, 0),
     Change("the grader's model", lambda s: _judge_model(s, model="other"), 0, ALL, 0),
@@ -81,13 +91,13 @@ CHANGES = [
     Change("an option of the grader's model", lambda s: _judge_model(s, options={"temperature": 0.5}), 0, ALL, 0),
     Change("a check's value", lambda s: _check(s, value="one month"), 0, 0, ALL),
     Change("a system's prompt", lambda s: _system(s, "guided", prompt="Name the time limit, please."), CASES, CASES, 2 * CASES),
-    Change("a system's nickname", lambda s: replace(s, systems={"plain": replace(s.systems["bare"], name="plain"), "guided": s.systems["guided"]}, hypotheses=()), 0, 0, 0),
+    Change("a system's nickname", lambda s: _renamed(s), 0, 0, 0),
     # the fake's answers do not depend on the trial, so the second trial's answers share the grades of the first
     Change("the number of trials", lambda s: replace(s, trials=2), ALL, 0, 0),
     Change("the grader's repeats", lambda s: _judge(s, repeats=2), 0, ALL, 0),
     # last month's answers are asked anew; where they say the same, their grades stand
     Change("the wave", lambda s: s, ALL, 0, 0, wave="december"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)

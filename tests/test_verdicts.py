@@ -230,7 +230,9 @@ def test_holm_judges_the_second_of_two_primary_claims_at_the_full_level() -> Non
 def test_marks_by_an_unchecked_llm_grader_decide_nothing() -> None:
     table = _plain(60, 50, 20, (BETTER,))
     by_llm = replace(table.study, graders={**table.study.graders, "steps": GraderSpec("steps", "llm", ("steps",))})
-    rows = tuple(replace(row, cells=tuple(replace(c, kind="llm") if c.criterion == "steps" else c for c in row.cells)) for row in table.rows)
+    rows = tuple(
+        replace(row, cells=tuple(replace(c, kind="llm") if c.criterion == "steps" else c for c in row.cells)) for row in table.rows
+    )
     result = analysis_of(Table(by_llm, rows)).hypotheses[0]
     assert result.verdict == "undecided"
     assert result.estimate.refused is not None and result.estimate.refused.code == "UNCALIBRATED_GRADER"

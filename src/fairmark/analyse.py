@@ -169,7 +169,9 @@ def _criterion_by(table: Table, system: str, criterion: Criterion, grader: str, 
         for group in cells
     )
     at = criterion.pass_at or (criterion.levels[-1].name if criterion.levels else str((criterion.range or (0, 1))[1]))
-    levels = [] if not criterion.levels else [_level_count(table, system, criterion, grader, name, level) for name in criterion.level_names()]
+    levels = (
+        [] if not criterion.levels else [_level_count(table, system, criterion, grader, name, level) for name in criterion.level_names()]
+    )
     passing = table.metric(system, f"{criterion.id}>={at}", grader=grader)
     return CriterionResult(
         system=system,
@@ -238,10 +240,18 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
     """The estimate on what is marked; with anything missing, the interval runs from the worst to the best completion."""
     n = len(metric.low)
     if n == 0:
-        return _refused(estimand, "NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies", level, metric.scorer)
+        return _refused(
+            estimand, "NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies", level, metric.scorer
+        )
     if not metric.marked.any():
         return _refused(
-            estimand, "NOTHING_MARKED", f"none of {n} answers is marked yet", "run again to fill in what is missing", level, metric.scorer, n
+            estimand,
+            "NOTHING_MARKED",
+            f"none of {n} answers is marked yet",
+            "run again to fill in what is missing",
+            level,
+            metric.scorer,
+            n,
         )
     marked = metric.marked
     within = _estimator(kind, metric)
@@ -278,7 +288,9 @@ def _estimator(kind: str, metric: Metric) -> Within:
     return within
 
 
-def _refused(estimand: str, code: str, why: str, next_step: str, level: float, scorer: Scorer, n: int = 0, clusters: int | None = None) -> Estimate:
+def _refused(
+    estimand: str, code: str, why: str, next_step: str, level: float, scorer: Scorer, n: int = 0, clusters: int | None = None
+) -> Estimate:
     return Estimate(
         estimand=estimand,
         value=None,
@@ -336,9 +348,7 @@ class Evidence:
         return stats.one_sided_p(lambda level: stats.Interval(*self.at(level)), self.bound, side)  # type: ignore[misc]
 
 
-def _hypotheses(
-    table: Table, trust: Sequence[Trust], changed: Sequence[Deviation], frozen: Frozen | None
-) -> tuple[HypothesisResult, ...]:
+def _hypotheses(table: Table, trust: Sequence[Trust], changed: Sequence[Deviation], frozen: Frozen | None) -> tuple[HypothesisResult, ...]:
     study = table.study
     found = [_evidence(table, hypothesis, trust, changed, frozen) for hypothesis in study.hypotheses]
     testable = [index for index, evidence in enumerate(found) if evidence.at is not None]
@@ -353,8 +363,7 @@ def _hypotheses(
             levels = adjust(p, study.plan.alpha)
             verdicts.update({i: (p[place], levels[place]) for place, i in enumerate(family)})
     return tuple(
-        _judge(table, evidence, supports.get(index), refutes.get(index), len(primary), len(others))
-        for index, evidence in enumerate(found)
+        _judge(table, evidence, supports.get(index), refutes.get(index), len(primary), len(others)) for index, evidence in enumerate(found)
     )
 
 
@@ -606,7 +615,9 @@ def _group_estimate(table: Table, system: str, on: str, rows: Sequence[Row], est
     cases = len({row.case.id for row in rows})
     if cases < SMALLEST_GROUP:
         why = f"{cases} cases are too few to say"
-        return _refused(estimand, "TOO_FEW_TO_SAY", why, f"add at least {SMALLEST_GROUP - cases} cases of this group", level, metric.scorer, cases)
+        return _refused(
+            estimand, "TOO_FEW_TO_SAY", why, f"add at least {SMALLEST_GROUP - cases} cases of this group", level, metric.scorer, cases
+        )
     gated = on == "score" and any(criterion.gate for criterion in table.study.rubric)
     return _mean(metric, estimand, level, gated=gated)
 

@@ -120,7 +120,7 @@ def _receipt(
     matrix = confusion_matrix(reference, said, len(levels))
     clusters = [pair[2] for pair in pairs]
     names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
-    clustered = study.cluster is not None and calibration == "own" or len(names) < len(clusters)
+    clustered = (study.cluster is not None and calibration == "own") or len(names) < len(clusters)
     agreement = estimate_rate(
         np.array([pair[0] == pair[1] for pair in pairs], dtype=np.float64),
         np.array([names[name] for name in clusters], dtype=np.int64) if clustered else None,

@@ -196,10 +196,17 @@ class Provider(Protocol):
 class Grader(Protocol):
     """Whoever marks one criterion. Both methods are pure; who answers the question differs."""
 
-    name: str
-    kind: Literal["check", "llm", "human"]
-    criterion: str
-    rater: str
+    @property
+    def name(self) -> str: ...  # in the study
+
+    @property
+    def kind(self) -> Literal["check", "llm", "human"]: ...
+
+    @property
+    def criterion(self) -> str: ...  # its id
+
+    @property
+    def rater(self) -> str: ...  # pseudonym of the person; empty for checks and LLM graders
 
     def shown(self, item: Item) -> Mapping[str, Json]:
         """Everything this grader sees of the item and of the criterion: the first part of the grade's name."""

@@ -275,5 +275,3 @@ def deviations(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Devia
             if name in before and canonical(before[name]) != canonical(after[name]):
                 found.append(Deviation(f"{word} {name}", "changed"))
     return tuple(found)
-
-

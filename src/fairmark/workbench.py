@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +17,9 @@ from fairmark import calibrate as calibrating
 from fairmark import grade as grading
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
-from fairmark.records import Answer, Case, Failure, Grader, Item, Message, Progress, Provider, Question, Slot, Task
+from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
 from fairmark.results import Analysis, Exhibit, Trust
-from fairmark.rubric import Criterion, Level, Rubric
+from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, SystemSpec
 from fairmark.table import Cell, Row, Table
 
@@ -465,7 +464,11 @@ def mark(
     by_system = {"answers": list(answers)} if not isinstance(answers, Mapping) else {name: list(given) for name, given in answers.items()}
     count = len(next(iter(by_system.values()), []))
     problems = [f"system `{name}` has {len(given)} answers" for name, given in by_system.items() if len(given) != count]
-    problems += [f"`{name}` holds {len(given)} entries" for name, given in (("inputs", inputs), ("expected", expected)) if given and len(given) != count]
+    problems += [
+        f"`{name}` holds {len(given)} entries"
+        for name, given in (("inputs", inputs), ("expected", expected))
+        if given and len(given) != count
+    ]
     problems += [f"`{name}` is no criterion of the rubric" for name in graders if name not in rubric]
     if count == 0:
         problems.append("there are no answers")

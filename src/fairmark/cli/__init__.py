@@ -112,7 +112,9 @@ def analyse(
     table: Annotated[Path | None, typer.Argument(help="A bare table of marks (CSV or JSONL); without it, the study is analysed.")] = None,
     config: Config = HERE,
     wave: Wave = "1",
-    column: Annotated[list[str] | None, typer.Option("--column", help="Say what a column is: --column case=doc_id --column label=score")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Say what a column is: --column case=doc_id --column label=score")
+    ] = None,
     better: Annotated[str | None, typer.Option("--better", help="Bare table: the system expected to be better.")] = None,
     than: Annotated[str | None, typer.Option("--than", help="Bare table: the system it is compared with.")] = None,
     by: Annotated[float, typer.Option("--by", help="Bare table: by at least this much (a share of the scale).")] = 0.0,
@@ -128,7 +130,9 @@ def analyse(
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Argument(help="File to write; .html, .md or .json.", show_default="report.html in the study's folder")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(help="File to write; .html, .md or .json.", show_default="report.html in the study's folder")
+    ] = None,
     config: Config = HERE,
     wave: Wave = "1",
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open it when it is written.")] = False,

@@ -10,6 +10,7 @@ import shutil
 import signal
 import webbrowser
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import resources
 from importlib.util import find_spec
@@ -132,7 +133,10 @@ def plan(config: Path, *, wave: str, as_json: bool) -> None:
         if not power.can_decide:
             screen.out.print(f"{power.hypothesis}: cannot be decided: {power.why}")
             continue
-        parts = [f"{effect * 100:.0f} points if {assumed}" if effect is not None else f"nothing if {assumed}" for assumed, effect in power.smallest]
+        parts = [
+            f"{effect * 100:.0f} points if {assumed}" if effect is not None else f"nothing if {assumed}"
+            for assumed, effect in power.smallest
+        ]
         screen.out.print(f"{power.hypothesis}: a difference of {', '.join(parts)}")
     screen.out.print(f"\nNext: fairmark run -c {config}")
 
@@ -199,10 +203,8 @@ def _run(
             stop.set()
             loop.remove_signal_handler(signal.SIGINT)
 
-        try:
+        with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGINT, once)
-        except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
-            pass
         watch = Watch(progress=watcher.progress, notify=watcher.notify, responses_done=responses_done, stop=stop)
         return await bench.run_async(watch, retry_failed=retry_failed, budget=budget)
 
@@ -301,7 +303,9 @@ def analyse(
 
 def _say_criteria(analysis: Analysis) -> None:
     for result in analysis.criteria:
-        screen.out.print(f"{result.system} on {result.criterion}: mean {screen.interval(result.mean_value)} (0 to 1), {result.marked} marked")
+        screen.out.print(
+            f"{result.system} on {result.criterion}: mean {screen.interval(result.mean_value)} (0 to 1), {result.marked} marked"
+        )
 
 
 def _columns(given: list[str]) -> Mapping[str, str]:
@@ -430,5 +434,3 @@ def _open(config: Path, wave: str, *, keep: bool = True) -> Workbench:
     if not keep and bench.path is not None and not bench.path.exists():
         return Workbench(bench.study, memory=True, wave=wave, env=bench.env)
     return bench
-
-

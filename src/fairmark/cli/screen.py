@@ -74,9 +74,7 @@ def interval(estimate: Estimate, bound: float | None = None) -> str:
         return "no figure"
     for digits in (2, 3, 4, 6):
         low, high = f"{estimate.low:.{digits}f}", f"{estimate.high:.{digits}f}"
-        if bound is None or (
-            (float(low) > bound) == (estimate.low > bound) and (float(high) < bound) == (estimate.high < bound)
-        ):
+        if bound is None or ((float(low) > bound) == (estimate.low > bound) and (float(high) < bound) == (estimate.high < bound)):
             break
     return f"{estimate.value:.{digits}f} [{low}, {high}]"
 
@@ -102,7 +100,9 @@ def verdicts(analysis: Analysis, *, only: set[str] | None = None) -> None:
     out.print(table)
     for result in shown:
         if result.verdict == "undecided":
-            reason = result.estimate.refused.why if result.estimate.refused is not None else "the range holds the value it was tested against"
+            reason = (
+                result.estimate.refused.why if result.estimate.refused is not None else "the range holds the value it was tested against"
+            )
             out.print(f"{result.id} is undecided: {reason}. Next: {result.next}.", style="dim")
 
 
