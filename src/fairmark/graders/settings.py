@@ -50,7 +50,7 @@ class Setting:
                 return _number(value) and 0 <= value <= 1
             case "range":
                 return (
-                    isinstance(value, list)
+                    isinstance(value, (list, tuple))
                     and len(value) == 2
                     and all(isinstance(end, int) and not isinstance(end, bool) and end >= 0 for end in value)
                     and value[0] <= value[1]
