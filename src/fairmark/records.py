@@ -287,7 +287,7 @@ class Progress:
     calls: int  # requests sent, retries included
     usd: float | None  # spent; None once a call of unknown price was made
     seconds: float  # since the step began
-    by_name: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # system or grader: finished, planned
+    by_name: Mapping[str, int] = field(default_factory=dict)  # system or grader: how many are finished
     note: str = ""  # one line worth saying, such as a download or a retry
     latest: Grade | Response | None = None  # the record that has just been made
 
