@@ -1,0 +1,50 @@
+"""Statistics on plain arrays: this room knows arrays, `results` and `errors`, and serves any tool's numbers."""
+
+from fairmark.stats.agreement import Coefficient, cohen_kappa, confusion_matrix, gwet_ac1
+from fairmark.stats.clusters import ClusteredMean, betting, cluster_t, clustered_mean, hurdle, korn_graubard
+from fairmark.stats.estimates import estimate_mean, estimate_rate, gated_mean
+from fairmark.stats.intervals import Interval, benjamini_hochberg, bh_levels, holm, holm_levels, one_sided_p
+from fairmark.stats.paired import McNemar, PairedIntervals, mcnemar, mcnemar_chi2, tango
+from fairmark.stats.power import paired_sample_size, smallest_visible_difference, smallest_visible_from_width, smallest_visible_rate
+from fairmark.stats.proportions import clopper_pearson, jeffreys, most_failures_unseen, newcombe_difference, wilson
+from fairmark.stats.repeats import Repeats, pass_all_k, pass_at_k, repeats
+
+__all__ = [
+    "ClusteredMean",
+    "Coefficient",
+    "Interval",
+    "McNemar",
+    "PairedIntervals",
+    "Repeats",
+    "benjamini_hochberg",
+    "betting",
+    "bh_levels",
+    "clopper_pearson",
+    "cluster_t",
+    "clustered_mean",
+    "cohen_kappa",
+    "confusion_matrix",
+    "estimate_mean",
+    "estimate_rate",
+    "gated_mean",
+    "gwet_ac1",
+    "holm",
+    "holm_levels",
+    "hurdle",
+    "jeffreys",
+    "korn_graubard",
+    "mcnemar",
+    "mcnemar_chi2",
+    "most_failures_unseen",
+    "newcombe_difference",
+    "one_sided_p",
+    "paired_sample_size",
+    "pass_all_k",
+    "pass_at_k",
+    "repeats",
+    "smallest_visible_difference",
+    "smallest_visible_from_width",
+    "smallest_visible_rate",
+    "tango",
+    "wilson",
+]

@@ -1,0 +1,50 @@
+"""Proportions of independent cases: x of n."""
+
+from __future__ import annotations
+
+import math
+
+from scipy.special import betaincinv, ndtri
+
+from fairmark.stats.intervals import Interval
+
+
+def clopper_pearson(x: float, n: float, *, confidence_level: float = 0.95) -> Interval:
+    """The exact interval of x in n (Clopper and Pearson 1934): Beta quantiles, also for the effective counts of 1.2."""
+    alpha = (1 - confidence_level) / 2
+    low = 0.0 if x <= 0 else float(betaincinv(x, n - x + 1, alpha))
+    high = 1.0 if x >= n else float(betaincinv(x + 1, n - x, 1 - alpha))
+    return Interval(low, high)
+
+
+def wilson(x: float, n: float, *, confidence_level: float = 0.95) -> Interval:
+    """The score interval (Wilson 1927). It covers 95% on average over p, and down to 90% at some p."""
+    z = float(ndtri(0.5 + confidence_level / 2))
+    p, factor = x / n, 1 + z * z / n
+    middle = (p + z * z / (2 * n)) / factor
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / factor
+    return Interval(0.0 if x <= 0 else max(0.0, middle - half), 1.0 if x >= n else min(1.0, middle + half))
+
+
+def jeffreys(x: float, n: float, *, confidence_level: float = 0.95) -> Interval:
+    """Quantiles of Beta(x + 1/2, n - x + 1/2), the ends forced to 0 at x = 0 and 1 at x = n (Brown, Cai and DasGupta 2001)."""
+    alpha = (1 - confidence_level) / 2
+    low = 0.0 if x <= 0 else float(betaincinv(x + 0.5, n - x + 0.5, alpha))
+    high = 1.0 if x >= n else float(betaincinv(x + 0.5, n - x + 0.5, 1 - alpha))
+    return Interval(low, high)
+
+
+def most_failures_unseen(n: int, *, alpha: float = 0.05) -> float:
+    """After n passes and no failure: the largest failure rate that is not excluded at one-sided alpha, 1 - alpha^(1/n)."""
+    return 1 - alpha ** (1 / n)
+
+
+def newcombe_difference(x1: int, n1: int, x2: int, n2: int, *, confidence_level: float = 0.95) -> Interval:
+    """The interval of x1/n1 - x2/n2 for independent samples: hybrid score, method 10 of Newcombe (1998)."""
+    p1, p2 = x1 / n1, x2 / n2
+    first, second = wilson(x1, n1, confidence_level=confidence_level), wilson(x2, n2, confidence_level=confidence_level)
+    difference = p1 - p2
+    return Interval(
+        max(-1.0, difference - math.hypot(p1 - first.low, second.high - p2)),
+        min(1.0, difference + math.hypot(first.high - p1, p2 - second.low)),
+    )
