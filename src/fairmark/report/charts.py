@@ -1,0 +1,106 @@
+"""Where things stand in the drawings: intervals on a shared scale, and bars of levels. Only numbers; templates draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fairmark.report.figures import bound_text
+from fairmark.results import Estimate, LevelCount
+
+STEPS = (1, 2, 5, 10, 20, 25)
+MARGIN = 2.5  # per cent of the width kept free on either side, so that a point at the edge is whole
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One labelled place on a scale."""
+
+    x: float  # per cent of the width
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A scale shared by all rows of a table. Ends are out of 100."""
+
+    first: float
+    last: float
+    ticks: tuple[Tick, ...]
+
+    def x(self, share: float) -> float:
+        """The place of a share of 1, per cent of the width, never outside the drawing."""
+        span = self.last - self.first
+        place = MARGIN + (100 - 2 * MARGIN) * (share * 100 - self.first) / span
+        return round(min(100.0, max(0.0, place)), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One interval in its row, per cent of the width."""
+
+    low: float
+    high: float
+    at: float
+
+
+def scale(shares: Iterable[float], *, signed: bool) -> Scale:
+    """A scale that holds all the shares, with three to six ticks. A difference's scale holds zero."""
+    values = [share * 100 for share in shares]
+    floor, ceiling = (-100.0, 100.0) if signed else (0.0, 100.0)
+    if signed:
+        values.append(0.0)
+    if not values:
+        values = [floor, ceiling]
+    least, most = min(values), max(values)
+    if most - least < 10:
+        least, most = (least + most) / 2 - 5, (least + most) / 2 + 5
+    step = next((s for s in STEPS if (most - least) / s <= 5), 50)
+    first = max(floor, math.floor(least / step) * step)
+    last = min(ceiling, math.ceil(most / step) * step)
+    made = Scale(first, last, ())
+    count = round((last - first) / step)
+    places = [first + step * number for number in range(count + 1)]
+    return Scale(first, last, tuple(Tick(made.x(place / 100), _tick(place, signed)) for place in places if place <= last))
+
+
+def _tick(place: float, signed: bool) -> str:
+    text = bound_text(place / 100)
+    return f"+{text}" if signed and place > 0 else text
+
+
+def drawn(estimate: Estimate, on: Scale) -> Drawn | None:
+    """The interval's place, or None where it is refused: what is not known is never a dot."""
+    if estimate.refused is not None or estimate.value is None or estimate.low is None or estimate.high is None:
+        return None
+    return Drawn(on.x(estimate.low), on.x(estimate.high), on.x(estimate.value))
+
+
+def ends(estimates: Iterable[Estimate]) -> list[float]:
+    """Every number that has to find room on a shared scale."""
+    return [n for e in estimates if e.refused is None for n in (e.low, e.value, e.high) if n is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One level in a bar of levels."""
+
+    name: str
+    count: int
+    x: float  # per cent
+    width: float  # per cent
+    shade: int  # 0 the worst to 4 the best
+
+
+def pieces(levels: Sequence[LevelCount]) -> tuple[Piece, ...]:
+    """The levels side by side, worst first; none where nothing is marked."""
+    total = sum(level.count for level in levels)
+    if total == 0:
+        return ()
+    made, start = [], 0
+    for place, level in enumerate(levels):
+        shade = 4 if len(levels) == 1 else round(4 * place / (len(levels) - 1))
+        made.append(Piece(level.level, level.count, round(100 * start / total, 2), round(100 * level.count / total, 2), shade))
+        start += level.count
+    return tuple(made)
