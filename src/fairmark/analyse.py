@@ -263,8 +263,13 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
     if worst.refused is not None or best.refused is not None or shown.refused is not None:
         refused = worst.refused or best.refused or shown.refused
         return replace(shown, value=None, low=None, high=None, refused=refused, n_missing=metric.missing)
+    assert shown.value is not None
+    assert worst.value is not None
+    assert best.value is not None
     return replace(
         shown,
+        # an answer that is marked in part bounds the mean beyond what the fully marked ones say
+        value=min(max(shown.value, worst.value), best.value),
         low=worst.low,
         high=best.high,
         n_missing=metric.missing,
@@ -515,7 +520,7 @@ def _two_systems(table: Table, hypothesis: Hypothesis, estimand: str, explorator
     missing = int(np.count_nonzero(~pairs.marked))
     estimate = Estimate(
         estimand=estimand,
-        value=float(np.mean(seen)),
+        value=float(np.clip(np.mean(seen), np.mean(pairs.low), np.mean(pairs.high))),
         low=low,
         high=high,
         confidence_level=level,

@@ -324,11 +324,10 @@ class _Pool:
             outcome = await asyncio.wait_for(job.provider.ask(job.question), self.policy.deadline)
         except TimeoutError:
             return Failure("timeout", job.provider.host, f"no complete answer within {self.policy.deadline:g} seconds")
-        if isinstance(outcome, Answer):
-            if job.question.recorded is None:
-                self.usd = None if self.usd is None or outcome.cost_usd is None else self.usd + outcome.cost_usd
-                if outcome.seconds is None:
-                    outcome = replace(outcome, seconds=self.clock.now() - sent)
+        if isinstance(outcome, Answer) and job.question.recorded is None:
+            self.usd = None if self.usd is None or outcome.cost_usd is None else self.usd + outcome.cost_usd
+            if outcome.seconds is None:
+                outcome = replace(outcome, seconds=self.clock.now() - sent)
         return outcome
 
     def _wait(self, outcome: Answer | Failure, attempts: int, begun: float, seen: Counter[str]) -> float | None:

@@ -1,5 +1,5 @@
 """`python -m fairmark.cli` is `fairmark`."""
 
-from fairmark.cli import main
+from fairmark.cli.app import main
 
 main()

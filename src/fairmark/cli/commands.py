@@ -37,7 +37,7 @@ def demo(folder: Path, *, recorded: bool, show: bool, as_json: bool, quiet: bool
             "the demo asks a language model on this machine, and the package that runs it is not installed",
             "pip install 'fairmark[local]', or replay the shipped recording: fairmark demo --recorded",
         )
-    _unpack_demo(folder)
+    unpack_demo(folder)
     from fairmark import workbench
 
     bench = workbench.recorded_demo(folder) if recorded else Workbench(folder)
@@ -55,7 +55,7 @@ def demo(folder: Path, *, recorded: bool, show: bool, as_json: bool, quiet: bool
             webbrowser.open(written.resolve().as_uri())
 
 
-def _unpack_demo(folder: Path) -> None:
+def unpack_demo(folder: Path) -> None:
     """Copies the shipped study. Files that are there already are left as they are, so that a changed demo stays changed."""
     if folder.exists() and not folder.is_dir():
         raise Mistake.in_call(f"{folder} is a file", allowed="a new folder, or one that an earlier demo made")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit
 
 from fairmark.stats.intervals import FloatArray, IntArray, Interval
-from fairmark.stats.proportions import clopper_pearson, jeffreys
+from fairmark.stats.proportions import clopper_pearson, jeffreys, mover_difference
 
 FEW_EVENTS = 3  # at most so many clusters with a pass, or with a fail: no more information than one response a cluster
 FEWEST_CLUSTERS = 6
 BETTING_BELOW = 20  # clusters; under this a mean of scores gets the betting interval
 TINY = 1e-12
+NARROWEST = 1e-6  # confidence level below which a ratio of t quantiles would be 0/0
+BETTING_TUNED_TO = 0.05  # two-sided alpha for which the stakes are best; at other levels they stay valid
+BETTING_ORDERS = 64  # orders of the units over which the capital is averaged
 
 
 class ClusteredMean(NamedTuple):
@@ -29,12 +33,13 @@ class ClusteredMean(NamedTuple):
     n: int
 
 
-def clustered_mean(y: FloatArray, cluster: IntArray, *, capped: bool | None = None) -> ClusteredMean:
+def clustered_mean(y: FloatArray, cluster: IntArray, *, confidence_level: float = 0.95, capped: bool | None = None) -> ClusteredMean:
     """The mean of y in [0, 1] with its cluster-linearised variance and Korn and Graubard's effective n (1998).
 
     V = G/(G-1) sum e_g^2 / n^2 with e_g the sum of y - p in cluster g; n_eff = p(1-p)/V, G where V is 0, and at most n
-    for 0/1 scores (`capped`; default: whether all are 0 or 1); n* = n_eff (t_{n-1} / t_{G-1})^2 at 95%. Where at most
-    3 clusters hold a pass, or a fail, n* is at most G.
+    for 0/1 scores (`capped`; default: whether all are 0 or 1); n* = n_eff (t_{n-1} / t_{G-1})^2 with the quantiles of
+    this level, as a smaller alpha asks more of few clusters. Where at most 3 clusters hold a pass, or a fail, n* is at
+    most G.
     """
     n = len(y)
     labels, index = np.unique(cluster, return_inverse=True)
@@ -50,7 +55,8 @@ def clustered_mean(y: FloatArray, cluster: IntArray, *, capped: bool | None = No
         n_effective = min(n_effective, float(n))
     n_star = n_effective
     if groups > 1:
-        n_star *= (float(stdtrit(n - 1, 0.975)) / float(stdtrit(groups - 1, 0.975))) ** 2
+        quantile = 0.5 + max(confidence_level, NARROWEST) / 2
+        n_star *= (float(stdtrit(n - 1, quantile)) / float(stdtrit(groups - 1, quantile))) ** 2
     with_pass = len(np.unique(index[y > 0]))
     with_fail = len(np.unique(index[y < 1]))
     if min(with_pass, with_fail) <= FEW_EVENTS:
@@ -61,8 +67,27 @@ def clustered_mean(y: FloatArray, cluster: IntArray, *, capped: bool | None = No
 
 def korn_graubard(y: FloatArray, cluster: IntArray, *, confidence_level: float = 0.95, capped: bool | None = None) -> Interval:
     """The exact interval at the effective counts p n* in n* of `clustered_mean`."""
-    mean = clustered_mean(y, cluster, capped=capped)
+    mean = clustered_mean(y, cluster, confidence_level=confidence_level, capped=capped)
     return clopper_pearson(mean.value * mean.n_star, mean.n_star, confidence_level=confidence_level)
+
+
+def unpaired_difference(
+    first: FloatArray,
+    first_cluster: IntArray | None,
+    second: FloatArray,
+    second_cluster: IntArray | None,
+    *,
+    confidence_level: float = 0.95,
+) -> Interval:
+    """The interval of the mean of `first` minus that of `second` where the two share no case: MOVER on two Korn-Graubard intervals.
+
+    Conservative where clusters are shared, as what they share cancels in the difference and not in the two intervals.
+    """
+
+    def one(y: FloatArray, cluster: IntArray | None) -> Interval:
+        return korn_graubard(y, np.arange(len(y)) if cluster is None else cluster, confidence_level=confidence_level)
+
+    return mover_difference(float(np.mean(first)), one(first, first_cluster), float(np.mean(second)), one(second, second_cluster))
 
 
 def cluster_t(y: FloatArray, cluster: IntArray, *, confidence_level: float = 0.95) -> Interval:
@@ -72,46 +97,60 @@ def cluster_t(y: FloatArray, cluster: IntArray, *, confidence_level: float = 0.9
     return Interval(mean.value - half, mean.value + half)
 
 
-def betting(x: FloatArray, *, confidence_level: float = 0.95, cuts: int = 200) -> Interval:
-    """The hedged-capital interval for the mean of independent x in [0, 1] (Waudby-Smith and Ramdas 2024, theorem 3, c = 1/2).
+def betting(y: FloatArray, cluster: IntArray | None = None, *, confidence_level: float = 0.95) -> Interval:
+    """The hedged-capital interval for a mean of scores in [0, 1] (Waudby-Smith and Ramdas 2024, theorem 3, c = 1/2).
 
-    Valid at every n, 1.5 to 3 times wider than a normal one. The capital K+- (m) = prod(1 +- lambda_t (x_t - m)) with
-    lambda_t = min(sqrt(2 log(2/alpha) / (n s^2_{t-1})), c/m or c/(1-m)); m is excluded where either half exceeds
-    2/alpha. The order of x matters a little, so that callers fix it.
+    Valid for few independent units, 1.5 to 3 times wider than a normal interval. A unit is a case, or a cluster g that
+    enters with its total S_g and size n_g as (S_g - m n_g) / largest size, which has mean 0 where the mean of all
+    responses is m, whatever the sizes. The capital K+-(m) = prod(1 +- lambda_t (S_t - m n_t)/largest) with
+    lambda_t = min(sqrt(2 log(2/a) / (G s^2_{t-1})), c/m or c/(1-m)); m is excluded where either capital reaches
+    2/alpha. The stakes are those of a = .05 at every level, so that intervals are nested. The capital is averaged over
+    fixed random orders of the units, as the order of a file (easy cases first) is not a random one.
     """
-    alpha = 1 - confidence_level
-    n = len(x)
-    steps = np.arange(1, n + 1)
-    mean = (0.5 + np.cumsum(x)) / (steps + 1)
-    spread = (0.25 + np.cumsum((x - mean) ** 2)) / (steps + 1)
-    before = np.concatenate([[0.25], spread[:-1]])
-    stake = np.sqrt(2 * math.log(2 / alpha) / (n * before))
+    n = len(y)
+    labels, index = np.unique(np.arange(n) if cluster is None else cluster, return_inverse=True)
+    groups = len(labels)
+    sizes = np.bincount(index, minlength=groups).astype(np.float64)
+    totals = np.bincount(index, weights=y, minlength=groups)
+    rng = np.random.default_rng(groups)
+    order = rng.permuted(np.tile(np.arange(groups), (BETTING_ORDERS, 1)), axis=1)
+    total, size = totals[order] / sizes.max(), sizes[order] / sizes.max()
+    steps = np.arange(1, groups + 1)
+    running = (0.5 + np.cumsum(total, axis=1)) / (1 + np.cumsum(size, axis=1))
+    spread = (0.25 + np.cumsum((total - running * size) ** 2, axis=1)) / (steps + 1)
+    before = np.concatenate([np.full((BETTING_ORDERS, 1), 0.25), spread[:, :-1]], axis=1)
+    stake = np.sqrt(2 * math.log(2 / BETTING_TUNED_TO) / (groups * before))
+    threshold = math.log(2 / (1 - confidence_level))
 
-    def excluded(m: float) -> bool:
-        up = np.sum(np.log1p(np.minimum(stake, 0.5 / max(m, TINY)) * (x - m)))
-        down = np.sum(np.log1p(-np.minimum(stake, 0.5 / max(1 - m, TINY)) * (x - m)))
-        return bool(max(up, down) >= math.log(2 / alpha))
+    def too_low(m: float) -> bool:
+        bets = np.minimum(stake, 0.5 / max(m, TINY)) * (total - m * size)
+        return _log_mean(np.log1p(bets).sum(axis=1)) >= threshold
 
-    centre = min(max(float(np.mean(x)), 0.0), 1.0)
-    if excluded(centre):  # the capital at the mean itself never grows; guard against rounding at the ends
-        return Interval(0.0, 1.0)
-    return Interval(_edge(excluded, centre, 0.0, cuts), _edge(excluded, centre, 1.0, cuts))
+    def too_high(m: float) -> bool:
+        bets = np.minimum(stake, 0.5 / max(1 - m, TINY)) * (total - m * size)
+        return _log_mean(np.log1p(-bets).sum(axis=1)) >= threshold
+
+    centre = min(max(float(np.mean(y)), 0.0), 1.0)
+    return Interval(_edge(too_low, centre, 0.0), _edge(too_high, centre, 1.0))
 
 
-def _edge(excluded: object, inside: float, end: float, cuts: int) -> float:
-    """The border between what is kept and what is excluded, on the way from `inside` to `end`."""
-    assert callable(excluded)
+def _log_mean(logs: FloatArray) -> float:
+    """The logarithm of the mean, from logarithms, without overflow."""
+    most = float(logs.max())
+    return most + math.log(float(np.mean(np.exp(logs - most))))
+
+
+def _edge(excluded: Callable[[float], bool], inside: float, end: float) -> float:
+    """The border between what is kept and what is excluded on the way from `inside`, which is always kept, to `end`."""
     if not excluded(end):
         return end
     kept, out = inside, end
-    for _ in range(cuts):
+    while abs(out - kept) > 1e-12:
         middle = (kept + out) / 2
         if excluded(middle):
             out = middle
         else:
             kept = middle
-        if abs(out - kept) < 1e-9:
-            break
     return out
 
 

@@ -13,7 +13,8 @@ IntArray = NDArray[np.int64]
 Side = Literal["low", "high"]
 
 SMALLEST_ALPHA = 1e-9  # a smaller one-sided p is reported as this
-BISECTIONS = 60
+BISECTIONS = 120
+CLOSE_ENOUGH = 1e-15  # finer than the steps of any interval here, so that p and the bound fall on the same side of a level
 
 
 class Interval(NamedTuple):
@@ -27,8 +28,9 @@ def one_sided_p(interval_at: Callable[[float], tuple[float, float]], bound: floa
     """The one-sided p of `bound` by inversion: the smallest alpha at which the end on `side` is beyond it.
 
     `interval_at` gives the two-sided interval at a confidence level; its ends at level 1 - 2 alpha are the one-sided
-    bounds at alpha. For `low` the hypothesis tested is that the truth is at most the bound, for `high` that it is at
-    least the bound. Between 1e-9 and 1; 1 where not even the narrowest interval is beyond the bound.
+    bounds at alpha, so that they must be nested. For `low` the hypothesis tested is that the truth is at most the bound,
+    for `high` that it is at least the bound. Between 1e-9 and 1; 1 where not even the narrowest interval is beyond the
+    bound. The interval at the p that is returned is always beyond it.
     """
 
     def beyond(alpha: float) -> bool:
@@ -46,7 +48,7 @@ def one_sided_p(interval_at: Callable[[float], tuple[float, float]], bound: floa
             most = middle
         else:
             least = middle
-        if most - least < 1e-12:
+        if most - least < 1e-7 * most:
             break
     return most
 
@@ -102,4 +104,4 @@ def bh_levels(p: Sequence[float], alpha: float) -> tuple[float, ...]:
     count = len(p)
     ranked = np.sort(np.asarray(p, dtype=float))
     rejected = max((rank for rank in range(1, count + 1) if ranked[rank - 1] <= alpha * rank / count), default=0)
-    return (alpha * max(rejected, 1) / count,) * count if count else ()
+    return (alpha * (max(rejected, 1) / count),) * count if count else ()

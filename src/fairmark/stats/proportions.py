@@ -39,12 +39,20 @@ def most_failures_unseen(n: int, *, alpha: float = 0.05) -> float:
     return 1 - alpha ** (1 / n)
 
 
+def mover_difference(first: float, first_within: Interval, second: float, second_within: Interval) -> Interval:
+    """The interval of first - second from two independent estimates and their own intervals at the same level.
+
+    low = d - hypot(first - l1, u2 - second), high = d + hypot(u1 - first, second - l2), kept within [-1, 1] (method of
+    variance estimates recovery, Zou and Donner 2008).
+    """
+    difference = first - second
+    return Interval(
+        max(-1.0, difference - math.hypot(first - first_within.low, second_within.high - second)),
+        min(1.0, difference + math.hypot(first_within.high - first, second - second_within.low)),
+    )
+
+
 def newcombe_difference(x1: int, n1: int, x2: int, n2: int, *, confidence_level: float = 0.95) -> Interval:
     """The interval of x1/n1 - x2/n2 for independent samples: hybrid score, method 10 of Newcombe (1998)."""
-    p1, p2 = x1 / n1, x2 / n2
     first, second = wilson(x1, n1, confidence_level=confidence_level), wilson(x2, n2, confidence_level=confidence_level)
-    difference = p1 - p2
-    return Interval(
-        max(-1.0, difference - math.hypot(p1 - first.low, second.high - p2)),
-        min(1.0, difference + math.hypot(first.high - p1, p2 - second.low)),
-    )
+    return mover_difference(x1 / n1, first, x2 / n2, second)
