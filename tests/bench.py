@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fairmark.records import Answer, Case, Failure, Message, Question, Usage
+from fairmark.records import Answer, Case, Failure, Message, Question, Usage, digest
 from fairmark.rubric import Criterion, Level, Rubric
 from fairmark.study import GraderSpec, Hypothesis, ModelSpec, Study, SystemSpec
 from fairmark.workbench import Workbench
@@ -68,8 +68,8 @@ def helpful(question: Question) -> Answer:
     if question.schema is not None:
         return Answer('{"evidence": "", "reason": "as asked", "level": "neutral"}', "stop", "fake", Usage(10, 0, 5), 0.0)
     if "Name the time limit" in said:
-        return Answer(f"We delete it within 30 days. [{said[-12:]}]", "stop", "fake", Usage(10, 0, 5), 0.0)
-    return Answer(f"Sure. [{said[-12:]}]", "stop", "fake", Usage(10, 0, 5), 0.0)
+        return Answer(f"We delete it within 30 days. [{digest(said)[:6]}]", "stop", "fake", Usage(10, 0, 5), 0.0)
+    return Answer(f"Sure. [{digest(said)[:6]}]", "stop", "fake", Usage(10, 0, 5), 0.0)
 
 
 @dataclass

@@ -341,7 +341,7 @@ class _Pool:
                 return None
         if self.budget.calls is not None and self.calls + self.unsent >= self.budget.calls:
             return None
-        wait = min(self.policy.cap, self.policy.base * 2 ** (attempts - 1)) * (0.5 + self.rng.random())
+        wait: float = min(self.policy.cap, self.policy.base * 2.0 ** (attempts - 1)) * (0.5 + self.rng.random())
         if outcome.retry_after is not None:
             if outcome.retry_after > self.policy.longest_retry_after:
                 return None

@@ -100,7 +100,7 @@ async def ask(planned: Sequence[Task], with_: Ask, *, retry_failed: bool = False
     questions: dict[str, tuple[Task, Question]] = {}
     for task in planned:
         if task.missing(retry_failed=retry_failed):
-            asked = task.grader.ask(task.item)
+            asked = _asker(task).ask(task.item)
             if asked is not None:
                 questions.setdefault(task.key, (task, asked))  # one call serves all tasks of one name
     again: dict[str, tuple[Task, Question]] = {}
@@ -110,9 +110,9 @@ async def ask(planned: Sequence[Task], with_: Ask, *, retry_failed: bool = False
         await asyncio.wrap_future(store.add_intent(job.key, "grade", job.name, time.time_ns()))
 
     async def record(job: calls.Job, outcome: Answer | Failure) -> Grade | None:
-        task, second = job.payload  # type: ignore[misc]
+        task, second = job.payload
         verdict = _guarded(task, outcome) if isinstance(outcome, Answer) else outcome
-        reminder = getattr(task.grader, "retry", None)
+        reminder = getattr(_asker(task), "retry", None)
         if isinstance(verdict, Failure) and verdict.kind == "unreadable_grade" and not second and reminder is not None:
             follow_up = reminder(task.item, outcome)
             if follow_up is not None:
@@ -147,7 +147,16 @@ async def ask(planned: Sequence[Task], with_: Ask, *, retry_failed: bool = False
 
 
 def _guarded(task: Task, answer: Answer | None) -> Verdict | Failure:
-    return task.grader.read(task.item, answer)
+    return _asker(task).read(task.item, answer)
+
+
+def _asker(task: Task) -> Grader:
+    """The grader as it asks this repeat: an LLM grader offers its levels in another order each time."""
+    repeated = getattr(task.grader, "repeated", None)
+    if task.repeat == 0 or repeated is None:
+        return task.grader
+    asker: Grader = repeated(task.repeat)
+    return asker
 
 
 def _grade(task: Task, verdict: Verdict | Failure, answer: Answer | None) -> Grade:

@@ -69,7 +69,7 @@ class Metric:
 
     @property
     def marked(self) -> BoolArray:
-        return self.low == self.high
+        return np.equal(self.low, self.high)
 
     @property
     def missing(self) -> int:
@@ -96,7 +96,7 @@ class Pairs:
 
     @property
     def marked(self) -> BoolArray:
-        return self.low == self.high
+        return np.equal(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Table:
         """What became of one system's planned responses."""
         rows = self._by_system[system]
         answered = [row for row in rows if row.response is not None and row.response.answer is not None]
-        failures = Counter(row.response.failure.kind for row in rows if row.response is not None and row.response.failure is not None)
+        failures: Counter[str] = Counter(row.response.failure.kind for row in rows if row.response is not None and row.response.failure is not None)
         truncated = sum(row.response.answer.finish == "length" for row in answered if row.response and row.response.answer)
         failed = sum(failures.values())
         return Counts(len(rows), len(answered), failed, len(rows) - len(answered) - failed, truncated, dict(failures))

@@ -241,7 +241,7 @@ class Workbench:
         from fairmark import calls
 
         async def arrived(slot: Slot) -> None:
-            await asyncio.to_thread(grading.mark_at_once, self._tasks_of([slot]), self.store)
+            await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
 
         answered = await running.respond(
             slots,

@@ -183,7 +183,7 @@ def _run(
     watcher = screen.Watcher(quiet=quiet, events=events)
 
     def responses_done() -> None:
-        waiting = {spec for name, spec in bench.study.graders.items() if spec.kind == "llm" for spec in spec.criteria}
+        waiting = any(spec.kind == "llm" for spec in bench.study.graders.values())
         if as_json or quiet or not waiting:
             return
         analysis = bench.analyse()

@@ -65,8 +65,8 @@ def gwet_ac1(matrix: IntArray) -> Coefficient:
 
 
 def _weights(k: int, weights: Weights) -> FloatArray:
-    distance = np.abs(np.subtract.outer(np.arange(k), np.arange(k))).astype(np.float64)
+    distance: FloatArray = np.asarray(np.abs(np.subtract.outer(np.arange(k), np.arange(k))), dtype=np.float64)
     if weights == "unweighted":
-        return (distance == 0).astype(np.float64)
-    scaled = distance / max(k - 1, 1)
-    return 1 - (scaled if weights == "linear" else scaled**2)
+        return np.equal(distance, 0).astype(np.float64)
+    scaled: FloatArray = distance / max(k - 1, 1)
+    return np.subtract(1.0, scaled if weights == "linear" else scaled**2)

@@ -13,8 +13,8 @@ IntArray = NDArray[np.int64]
 Side = Literal["low", "high"]
 
 SMALLEST_ALPHA = 1e-9  # a smaller one-sided p is reported as this
-BISECTIONS = 120
-CLOSE_ENOUGH = 1e-15  # finer than the steps of any interval here, so that p and the bound fall on the same side of a level
+BISECTIONS = 60
+CLOSE_ENOUGH = 1e-7  # of p
 
 
 class Interval(NamedTuple):
@@ -48,9 +48,11 @@ def one_sided_p(interval_at: Callable[[float], tuple[float, float]], bound: floa
             most = middle
         else:
             least = middle
-        if most - least < 1e-7 * most:
+        if most - least < CLOSE_ENOUGH * most:
             break
-    return most
+    # the p of a permutation test is a round number, such as 0.025: rounding error must not put it beyond that level
+    rounded = float(f"{most:.5g}")
+    return rounded if least <= rounded < most and beyond(rounded) else most
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from fairmark.stats.proportions import wilson
 
 ENUMERATE_UP_TO = 12  # clusters; 2^12 = 4,096 sign patterns are all taken
 FLIPS = 9_999
-BLOCK = 512  # sign patterns made at once, so that memory stays small
+BLOCK_BYTES = 32_000_000  # sign patterns made at once take about so much memory
 
 
 def tango(b: int, c: int, n: int, *, confidence_level: float = 0.95) -> Interval:
@@ -42,9 +43,8 @@ def tango(b: int, c: int, n: int, *, confidence_level: float = 0.95) -> Interval
     return Interval(_solve(score, z, -1.0, middle), _solve(score, -z, middle, 1.0))
 
 
-def _solve(score: object, target: float, low: float, high: float) -> float:
+def _solve(score: Callable[[float], float], target: float, low: float, high: float) -> float:
     """Where the falling function `score` takes the value `target`."""
-    assert callable(score)
     if score(low) <= target:
         return low
     if score(high) >= target:
@@ -68,13 +68,16 @@ class McNemar(NamedTuple):
 
 
 def mcnemar(b: int, c: int) -> McNemar:
-    """McNemar's test from the discordant counts: exact binomial, and mid-p (Fagerland, Lydersen and Laake 2013)."""
+    """McNemar's test from the discordant counts: exact binomial, and mid-p (Fagerland, Lydersen and Laake 2013).
+
+    Mid-p counts half the chance of the outcomes as extreme as this one: of two of them, or of the one where b = c.
+    """
     n, k = b + c, min(b, c)
     if n == 0:
         return McNemar(1.0, 1.0)
     exact = min(1.0, 2 * float(bdtr(k, n, 0.5)))
     point = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
-    midp = 1 - point if b == c else 2 * float(bdtr(k, n, 0.5)) - point
+    midp = 1 - point / 2 if b == c else 2 * float(bdtr(k, n, 0.5)) - point
     return McNemar(exact, min(1.0, midp))
 
 
@@ -96,34 +99,38 @@ class PairedIntervals:
     (total difference of F) / (cases in F). The test of "at most m" therefore counts the subsets whose mean is at most
     m, the empty one always: p(m) = (1 + #{mean of F <= m}) / (B + 1), and the lower bound at alpha is an order
     statistic of those subset means (Hartigan 1969 on typical values). All 2^G - 1 subsets up to 12 clusters, else
-    9,999 drawn by `rng`, the same for both ends. Where at most 3 clusters show any difference, signs carry too little:
-    the interval is widened to Tango's for clusters that favour one side, as no cluster can differ by more than 1.
+    9,999 drawn by `rng`, the same for both ends.
+
+    Where all clusters but 3 at most show one and the same difference c, such as 0, signs say too little about what was
+    not met: the interval is widened to [c - (1 + c) u, c + (1 - c) v], with u and v the upper score bounds of the share
+    of clusters that fall below and above c, since no cluster can differ by more than 1.
+
+    `refused` says why there is no interval: no pair, values off the scale, or fewer than 6 clusters.
     """
 
     def __init__(self, differences: FloatArray, cluster: IntArray | None, *, single: bool, rng: np.random.Generator) -> None:
+        self.method = "none"
+        self.assumptions: tuple[str, ...] = ()
         self.refused: Refusal | None = None
-        self.assumptions: tuple[str, ...]
-        n = len(differences)
-        ternary = bool(np.all(np.isin(differences, (-1.0, 0.0, 1.0))))
         self._counts: tuple[int, int, int] | None = None
-        self._few: tuple[int, int, int] | None = None
+        self._few: tuple[float, int, int, int] | None = None  # c, clusters below it, above it, and all
         self._means: FloatArray = np.empty(0)
+        self._empty = 0  # drawn patterns that flip no cluster: they reach the observed sum under every mean
+        n = len(differences)
         if n == 0:
-            self.method = "none"
-            self.assumptions = ()
             self.refused = Refusal("NO_DATA", "there is no pair to compare", "run both systems on the same cases")
             return
-        if ternary and single and cluster is None:
+        if not bool(np.all(np.abs(differences) <= 1)):  # also NaN
+            self.refused = Refusal("OFF_SCALE", "a difference of scores lies outside -1 to 1", "bring the scores to the scale 0 to 1")
+            return
+        if single and cluster is None and bool(np.all(np.isin(differences, (-1.0, 0.0, 1.0)))):
             self.method = "Tango score interval"
             self.assumptions = ("cases are independent of one another",)
             self._counts = (int(np.count_nonzero(differences > 0)), int(np.count_nonzero(differences < 0)), n)
             return
-        units = cluster if cluster is not None else np.arange(n)
-        labels, index = np.unique(units, return_inverse=True)
+        labels, index = np.unique(np.arange(n) if cluster is None else cluster, return_inverse=True)
         groups = len(labels)
         what = "clusters" if cluster is not None else "cases"
-        self.method = f"sign-flip of {groups} {what}, inverted"
-        self.assumptions = (f"{what} are independent of one another", "under equality a difference is as likely to have either sign")
         if groups < FEWEST_CLUSTERS:
             self.refused = Refusal(
                 "TOO_FEW_CLUSTERS" if cluster is not None else "TOO_FEW_CASES",
@@ -131,48 +138,65 @@ class PairedIntervals:
                 f"collect at least {FEWEST_CLUSTERS} {what}",
             )
             return
-        totals = np.bincount(index, weights=differences, minlength=groups)
+        self.method = f"sign-flip of {groups} {what}, inverted"
+        self.assumptions = (f"{what} are independent of one another", "under equality a difference is as likely to have either sign")
+        commonest = _commonest(differences)
+        below, above = (len(np.unique(index[side])) for side in (differences < commonest, differences > commonest))
+        if len(np.unique(index[differences != commonest])) <= FEW_EVENTS:
+            self._few = (commonest, below, above, groups)
+            self.method += f", widened because at most {FEW_EVENTS} {what} show another difference than the rest"
+        totals: FloatArray = np.bincount(index, weights=differences, minlength=groups).astype(np.float64)
         sizes = np.bincount(index, minlength=groups).astype(np.float64)
-        leaning = (int(np.count_nonzero(totals > 0)), int(np.count_nonzero(totals < 0)), groups)
-        differing = len(np.unique(index[differences != 0]))
-        if differing <= FEW_EVENTS:
-            self._few = leaning if differing == sum(leaning[:2]) else (differing, differing, max(groups, 2 * differing))
-            self.method += f", widened because only {differing} {what} differ"
-        elif not np.any(differences != differences[0]):
-            self.refused = Refusal(
-                "NO_VARIATION",
-                f"all {n} differences are the same, so their spread is unknown",
-                f"add {what}, or compare on a level of the criterion, whose interval needs no spread",
-            )
-            return
-        self._means = np.sort(_subset_means(totals, sizes, rng))
+        means, self._empty = _subset_means(totals, sizes, rng)
+        # sums of decimals such as 0.1 must not fall on the wrong side of a margin by their rounding error
+        self._means = np.sort(means.round(12))
+
+    @property
+    def smallest_p(self) -> float:
+        """No one-sided p can be smaller, 2^-G up to 12 clusters: at a smaller alpha nothing can be decided. 0 for Tango's interval."""
+        return 0.0 if len(self._means) == 0 else (1 + self._empty) / (len(self._means) + self._empty + 1)
 
     def at(self, confidence_level: float) -> Interval:
-        """The interval at a confidence level, each end a one-sided bound at (1 - level) / 2, within [-1, 1]."""
+        """The interval at a confidence level, each end a one-sided bound at (1 - level) / 2, within [-1, 1].
+
+        [-1, 1] where (1 - level) / 2 is below `smallest_p`. `ValueError` where there is no interval (see `refused`).
+        """
+        if self.refused is not None:
+            raise ValueError(f"{self.refused.code}: {self.refused.why}")
         if self._counts is not None:
             return tango(*self._counts, confidence_level=confidence_level)
-        # p(m) <= alpha for every m below the k-th smallest subset mean, k = floor(alpha (B + 1))
-        place = math.floor((1 - confidence_level) / 2 * (len(self._means) + 1) + 1e-9) - 1
+        # p(m) <= alpha for every m below the k-th smallest subset mean, k = floor(alpha (B + 1)) less the empty subsets
+        patterns = len(self._means) + self._empty
+        place = math.floor((1 - confidence_level) / 2 * (patterns + 1) + 1e-9) - 1 - self._empty
         if place < 0:
             return Interval(-1.0, 1.0)
         low, high = max(-1.0, float(self._means[place])), min(1.0, float(self._means[-1 - place]))
         if self._few is not None:
-            wide = tango(*self._few, confidence_level=confidence_level)
-            low, high = min(low, wide.low), max(high, wide.high)
+            commonest, below, above, groups = self._few
+            low = min(low, commonest - (1 + commonest) * wilson(below, groups, confidence_level=confidence_level).high)
+            high = max(high, commonest + (1 - commonest) * wilson(above, groups, confidence_level=confidence_level).high)
         return Interval(low, high)
 
 
-def _subset_means(totals: FloatArray, sizes: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Mean difference of subsets of clusters: all that are not empty, or as many as there are random flips."""
+def _commonest(differences: FloatArray) -> float:
+    values, counts = np.unique(differences, return_counts=True)
+    return float(values[np.argmax(counts)])
+
+
+def _subset_means(totals: FloatArray, sizes: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, int]:
+    """Mean difference of subsets of clusters, all of them or as many as there are random flips, and how many drawn ones were empty."""
     groups = len(totals)
+    both = np.column_stack([totals, sizes])
     if groups <= ENUMERATE_UP_TO:
         patterns = ((np.arange(1, 2**groups)[:, None] >> np.arange(groups)) & 1).astype(np.float64)
-        means: FloatArray = (patterns @ totals) / (patterns @ sizes)
-        return means
+        sums = patterns @ both
+        return sums[:, 0] / sums[:, 1], 0
+    block = max(1, min(FLIPS, BLOCK_BYTES // (9 * groups)))
     parts = []
-    for start in range(0, FLIPS, BLOCK):
-        flipped = rng.integers(0, 2, size=(min(BLOCK, FLIPS - start), groups)).astype(np.float64)
-        empty = ~flipped.any(axis=1)
-        flipped[empty, 0] = 1.0  # the empty subset has no mean; it is counted once by itself
-        parts.append((flipped @ totals) / (flipped @ sizes))
-    return np.concatenate(parts)
+    for start in range(0, FLIPS, block):
+        rows = min(block, FLIPS - start)
+        coins = rng.integers(0, 256, size=(rows, (groups + 7) // 8), dtype=np.uint8)
+        parts.append(np.unpackbits(coins, axis=1, count=groups).astype(np.float64) @ both)
+    sums = np.concatenate(parts)
+    full = sums[:, 1] > 0
+    return sums[full, 0] / sums[full, 1], int(np.count_nonzero(~full))

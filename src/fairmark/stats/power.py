@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+from scipy.special import betaincinv, ndtri
 
 from fairmark.stats.proportions import clopper_pearson
 
@@ -36,28 +36,21 @@ def smallest_visible_rate(n: int, bound: float, *, alpha: float, power: float, a
     """How far beyond `bound` a pass rate must lie for n cases to show it with Clopper and Pearson's one-sided bound.
 
     Exact: the distance from the bound at which the chance of a deciding count reaches the power; None where even a
-    rate of 1 (or 0) cannot be shown.
+    rate of 1 (or 0) cannot be shown. A rate below a bound is a fail rate above 1 - bound.
     """
-    counts = range(n + 1)
-    if above:
-        deciding = [x for x in counts if clopper_pearson(x, n, confidence_level=1 - 2 * alpha).low > bound]
-        worst, best = bound, 1.0
-    else:
-        deciding = [x for x in counts if clopper_pearson(x, n, confidence_level=1 - 2 * alpha).high < bound]
-        worst, best = bound, 0.0
-    if not deciding:
+    if not above:
+        return smallest_visible_rate(n, 1 - bound, alpha=alpha, power=power, above=True)
+    if n < 1 or not 0 <= bound < 1 or not clopper_pearson(n, n, confidence_level=1 - 2 * alpha).low > bound:
         return None
-
-    def chance(p: float) -> float:
-        return sum(math.exp(_log_binomial(n, x, p)) for x in deciding) if 0 < p < 1 else 1.0
-
-    for _ in range(60):
-        middle = (worst + best) / 2
-        if chance(middle) >= power:
-            best = middle
+    too_few, fewest = -1, n  # the smallest count whose lower bound is beyond: it grows with the count
+    while fewest - too_few > 1:
+        middle = (too_few + fewest) // 2
+        if clopper_pearson(middle, n, confidence_level=1 - 2 * alpha).low > bound:
+            fewest = middle
         else:
-            worst = middle
-    return abs(best - bound)
+            too_few = middle
+    # P(X >= fewest) is the Beta(fewest, n - fewest + 1) distribution function at p
+    return max(0.0, float(betaincinv(fewest, n - fewest + 1, power)) - bound)
 
 
 def smallest_visible_from_width(width: float, *, alpha: float, power: float) -> float:
@@ -67,7 +60,3 @@ def smallest_visible_from_width(width: float, *, alpha: float, power: float) -> 
     """
     z = float(ndtri(1 - alpha))
     return width * (z + float(ndtri(power))) / (2 * z)
-
-
-def _log_binomial(n: int, x: int, p: float) -> float:
-    return math.lgamma(n + 1) - math.lgamma(x + 1) - math.lgamma(n - x + 1) + x * math.log(p) + (n - x) * math.log1p(-p)

@@ -36,7 +36,7 @@ def jeffreys(x: float, n: float, *, confidence_level: float = 0.95) -> Interval:
 
 def most_failures_unseen(n: int, *, alpha: float = 0.05) -> float:
     """After n passes and no failure: the largest failure rate that is not excluded at one-sided alpha, 1 - alpha^(1/n)."""
-    return 1 - alpha ** (1 / n)
+    return 1 - math.pow(alpha, 1 / n)
 
 
 def mover_difference(first: float, first_within: Interval, second: float, second_within: Interval) -> Interval:
