@@ -97,7 +97,7 @@ def hypotheses() -> tuple[HypothesisResult, ...]:
             wins=19,
             losses=4,
             ties=25,
-            why="the same 48 cases for both systems, so differences within cases; judged with Holm's correction within 2 primary hypotheses",
+            why="the same 48 cases for both systems; judged with Holm's correction within 2 primary hypotheses",
         ),
         HypothesisResult(
             "H2",
@@ -156,7 +156,7 @@ def hypotheses() -> tuple[HypothesisResult, ...]:
             None,
             None,
             why="only judge marked resolves",
-            next="let people mark at least 40 answers of each system on this criterion, chosen at random, and add them as a recorded grader",
+            next="let people mark at least 40 answers of each system on this criterion, chosen at random",
         ),
         HypothesisResult(
             "H5",
@@ -380,7 +380,8 @@ REPLIES = (
     "Thank you for writing to us. We have started deleting your account. You will receive a confirmation by e-mail within 30 days. "
     "If you do not hear from us by then, reply to this message.",
     "We take your privacy seriously. Please see our privacy policy for details.\n\nYou can also visit https://example.com/privacy.",
-    "Of course! Here is what we will do:\n1. We check your identity by your e-mail address.\n2. We collect your data.\n3. We send you a copy within one month.",
+    "Of course! Here is what we will do:\n"
+    "1. We check your identity by your e-mail address.\n2. We collect your data.\n3. We send you a copy within one month.",
     "Sorry to hear that. Please send a copy of your passport so that we can correct the address.",
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fairmark.report.figures import bound_text
 from fairmark.results import Estimate, LevelCount
 
-STEPS = (1, 2, 5, 10, 20, 25)
+STEPS = (1, 2, 5, 10, 25, 50)
 MARGIN = 2.5  # per cent of the width kept free on either side, so that a point at the edge is whole
 
 
@@ -19,6 +19,7 @@ class Tick:
 
     x: float  # per cent of the width
     text: str
+    minor: bool  # left out where there is little room
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Drawn:
 
 
 def scale(shares: Iterable[float], *, signed: bool) -> Scale:
-    """A scale that holds all the shares, with three to six ticks. A difference's scale holds zero."""
+    """A scale that holds all the shares, with three to eight ticks. A difference's scale holds zero."""
     values = [share * 100 for share in shares]
     floor, ceiling = (-100.0, 100.0) if signed else (0.0, 100.0)
     if signed:
@@ -56,13 +57,14 @@ def scale(shares: Iterable[float], *, signed: bool) -> Scale:
     least, most = min(values), max(values)
     if most - least < 10:
         least, most = (least + most) / 2 - 5, (least + most) / 2 + 5
-    step = next((s for s in STEPS if (most - least) / s <= 5), 50)
+    step = next((s for s in STEPS if (most - least) / s <= 6), 50)
     first = max(floor, math.floor(least / step) * step)
     last = min(ceiling, math.ceil(most / step) * step)
     made = Scale(first, last, ())
     count = round((last - first) / step)
     places = [first + step * number for number in range(count + 1)]
-    return Scale(first, last, tuple(Tick(made.x(place / 100), _tick(place, signed)) for place in places if place <= last))
+    minor = [round(place / step) % 2 == 1 for place in places]
+    return Scale(first, last, tuple(Tick(made.x(p / 100), _tick(p, signed), less) for p, less in zip(places, minor, strict=True)))
 
 
 def _tick(place: float, signed: bool) -> str:

@@ -87,7 +87,7 @@ def usd(amount: float) -> str:
 
 def seconds(number: float) -> str:
     """`0.42 s`, `3.1 s`, `85 s`."""
-    return f"{number:.2f} s" if number < 1 else f"{number:.1f} s" if number < 10 else f"{number:.0f} s"
+    return f"{number:.2f}\u00a0s" if number < 1 else f"{number:.1f}\u00a0s" if number < 10 else f"{number:.0f}\u00a0s"
 
 
 def ratio(number: float) -> str:
@@ -107,7 +107,7 @@ def level(alpha: float) -> str:
 
 def per_cent(number: float) -> str:
     """A confidence level such as `97.5 %`."""
-    return f"{plain(_rounded(hundredths(number), 2))} %"
+    return f"{plain(_rounded(hundredths(number), 2))}\u00a0%"
 
 
 def _rounded(number: Decimal, digits: int) -> Decimal:

@@ -142,6 +142,7 @@ def _environment(**options: Any) -> Environment:
     environment.filters |= {
         "words": sentences.name_of,
         "closed": sentences.closed,
+        "failed": sentences.failed,
         "points": points,
         "plain": lambda number: plain(_hundredths(number).scaleb(-2)),
         "count": count,

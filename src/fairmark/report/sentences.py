@@ -102,13 +102,16 @@ def failure_kind(kind: str) -> str:
 
 
 def refused(refusal: Refusal) -> str:
-    """Why there is no figure, and what would get one."""
-    return " ".join(part for part in (f"No figure: {refusal.why}.".replace("..", "."), closed(refusal.next)) if part)
+    """Why there is no figure."""
+    return f"No figure: {refusal.why.rstrip('.')}."
 
 
-def order_of(verdict: str) -> int:
-    """Supported first, then refuted, then undecided."""
-    return ("supported", "refuted", "undecided").index(verdict)
+def failed(text: str) -> str:
+    """A stored failure, `timeout: no answer within 120 s`, as a sentence with its kind at the end."""
+    kind, colon, why = text.partition(": ")
+    if not colon or kind not in FAILURES:
+        return closed(text)
+    return f"{closed(why)[:-1]} ({name_of(kind)})."
 
 
 # ---------------------------------------------------------------- what a figure is about

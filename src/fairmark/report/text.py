@@ -59,7 +59,7 @@ def _part_of_the_writing(text: str, place: int) -> bool:
 
 _SPECIAL = re.compile(r"([\\`*\[\]<>|~&$])")
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
-_LINE_START = re.compile(r"^(\s*)([#+=-]|\d+[.)])")
+_LINE_START = re.compile(r"^(\s*)([#+=-](?=[\s#+=-]|$)|\d+[.)](?=\s|$))")
 _ACTIVE = re.compile(r"://|www\.|@|#\d|\b[0-9a-f]{7,40}\b|:\w+:", re.IGNORECASE)
 
 
