@@ -88,6 +88,19 @@ def test_findings(words: str) -> None:
     assert any(words in line for line in lines), "\n".join(lines)
 
 
+def test_markdown_sets_the_key_figure_in_bold(md: str) -> None:
+    assert (
+        "- Out of 100 answers, guided gets “yes” for next step in **about 31 more** than bare (between 16 and 45 more). *We expected" in md
+    )
+    assert "evidence contradicts that.* (H3)\n" in md
+    assert "\\*" not in md
+
+
+def test_methods_are_explained_once(text: str) -> None:
+    assert text.count("Sign-flip: if neither system were better") == 1
+    assert "Korn and Graubard: the exact interval" in text
+
+
 def test_planned_adds_up_and_is_printed(text: str) -> None:
     for system in fixture.analysis().systems:
         assert system.planned == system.answered + system.failed + system.pending

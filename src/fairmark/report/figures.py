@@ -95,9 +95,15 @@ def ratio(number: float) -> str:
     return plain(Decimal(f"{number:.2f}"))
 
 
-def chance(number: float) -> str:
-    """A p-value: `0.012`, or `below 0.001`."""
-    return "below 0.001" if number < 0.001 else plain(Decimal(f"{number:.3f}"))
+def chance(number: float, alpha: float) -> str:
+    """A p-value such as `0.012`, or `below 0.001`, with the digits that keep it on its side of the level alpha."""
+    if number < 0.001 <= alpha:
+        return "below 0.001"
+    exact, held = Decimal(repr(number)), Decimal(repr(alpha))
+    for digits in range(3, 9):
+        if _side(_rounded(exact, digits), held) == _side(exact, held):
+            return plain(_rounded(exact, digits))
+    return f"just {'over' if exact > held else 'under'} {level(alpha)}"
 
 
 def level(alpha: float) -> str:

@@ -6,36 +6,29 @@ from collections.abc import Iterable
 
 from fairmark.results import Analysis, Estimate
 
-# a part of a method's name, and what it means
-KNOWN: tuple[tuple[str, str], ...] = (
-    ("korn", "the exact interval of Clopper and Pearson for as many independent answers as the clusters are worth (Korn and Graubard)"),
-    ("clopper", "the exact interval of Clopper and Pearson"),
-    ("jeffreys", "Jeffreys’ interval"),
-    ("wilson", "Wilson’s score interval"),
-    ("tango", "Tango’s score interval for paired answers: both systems answered the same cases"),
+# how a method's name begins, as readers find it elsewhere, and what it means
+KNOWN: tuple[tuple[str, str, str], ...] = (
+    ("clopper", "Clopper and Pearson", "the exact interval of a share, for cases that are independent of one another"),
+    ("korn", "Korn and Graubard", "the exact interval for as many independent answers as the clusters are worth"),
+    (
+        "betting",
+        "Betting (Waudby-Smith and Ramdas)",
+        "an interval for a mean of few units that assumes nothing about the scores but their ends",
+    ),
+    ("hurdle", "Hurdle", "the share of answers that keep every must-pass rule, times the mean score of those"),
+    ("tango", "Tango", "a score interval for the difference of two shares, where both systems answered the same cases"),
     (
         "sign-flip",
-        "a sign-flip test turned into an interval: if neither system were better, each cluster’s difference could as well be reversed",
+        "Sign-flip",
+        "if neither system were better, each difference could as well have the other sign; the interval holds all that passes this test",
     ),
-    (
-        "sign flip",
-        "a sign-flip test turned into an interval: if neither system were better, each cluster’s difference could as well be reversed",
-    ),
-    ("hurdle", "an interval in two steps: first the share that broke no must-pass rule, then the score of the rest"),
-    ("bca", "a bias-corrected bootstrap over cases"),
-    ("bootstrap", "a bootstrap: the cases are drawn again and again"),
-    ("student", "Student’s t over cases or clusters"),
-    ("t over", "Student’s t over cases or clusters"),
-    ("t interval", "Student’s t over cases or clusters"),
 )
 
 
 def methods(analysis: Analysis) -> tuple[str, ...]:
     """One sentence for each method used, then how uncertainty, missing marks and several hypotheses are dealt with."""
-    lines = []
-    for method in dict.fromkeys(estimate.method for estimate in _estimates(analysis) if estimate.refused is None and estimate.method):
-        meaning = next((words for part, words in KNOWN if part in method.lower()), "")
-        lines.append(f"{method}: {meaning}." if meaning else f"{method}.")
+    used = dict.fromkeys(estimate.method for estimate in _estimates(analysis) if estimate.refused is None and estimate.method)
+    lines = list(dict.fromkeys(_meaning(method) for method in used))
     if analysis.n_clusters is not None:
         lines.append("Answers of one cluster are not independent. Whole clusters are the units of every range.")
     if analysis.trials > 1:
@@ -50,6 +43,13 @@ def methods(analysis: Analysis) -> tuple[str, ...]:
         lines.append("Several hypotheses were judged with stricter levels, so that chance has no more openings than with one.")
     lines.append("A failed answer or an unreadable mark is never a zero and never dropped: planned = answered + failed + pending.")
     return tuple(lines)
+
+
+def _meaning(method: str) -> str:
+    for start, name, meaning in KNOWN:
+        if method.lower().startswith(start):
+            return f"{name}: {meaning}."
+    return f"{method}."
 
 
 def _estimates(analysis: Analysis) -> Iterable[Estimate]:

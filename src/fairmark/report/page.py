@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from fairmark.report import browser, sentences, tables, text
 from fairmark.report.figures import count, figures, per_cent, plain, seconds
 from fairmark.report.figures import hundredths as _hundredths
 from fairmark.report.methods import methods
-from fairmark.results import Analysis, Exhibit
+from fairmark.results import Analysis, Exhibit, HypothesisResult
+from fairmark.rubric import Criterion
 
 TEMPLATES = Path(__file__).parent / "templates"
 CSP = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -65,7 +66,7 @@ def fragment(analysis: Analysis) -> str:
 
 def markdown(analysis: Analysis, exhibits: Sequence[Exhibit]) -> str:
     """The same content in the same order, for a pull request."""
-    context = _context(analysis) | {"cases": browser.cases(exhibits), "shapes": SHAPES}
+    context = _context(analysis) | {"cases": browser.cases(exhibits), "shapes": SHAPES, "finding": partial(_finding, analysis.rubric)}
     rendered = _markdown().get_template("report.md").render(context)
     lines: list[str] = []
     fenced = ""
@@ -183,6 +184,12 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, Safe):
         return value
     return text.markdown(str(value))
+
+
+def _finding(rubric: Sequence[Criterion], result: HypothesisResult) -> Safe:
+    parts = sentences.found(result, rubric).parts
+    said = "".join(f"**{text.markdown(part)}**" if is_key else text.markdown(part) for part, is_key in parts)
+    return Safe(f"{'Exploratory: ' if result.exploratory else ''}{said} *{text.markdown(sentences.judged(result))}*")
 
 
 def _fence(value: str) -> Safe:

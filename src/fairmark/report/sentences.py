@@ -296,10 +296,10 @@ def unknown_because(result: HypothesisResult) -> str:
         return ""
     if result.estimate.refused is not None:
         return closed(result.estimate.refused.why)
-    expected = bound_text(bound_of(result)) if not compared(result) else "what was expected"
-    if compared(result) and result.margin == 0:
-        return "The range holds more as well as fewer."
-    return f"The range lies on both sides of {expected}."
+    held = bound_text(bound_of(result))
+    if compared(result):
+        held = "no difference" if held == "0" else more_or_fewer(held)
+    return f"The range holds {held}, so it could be either."
 
 
 def smallest_seen(result: HypothesisResult, rubric: Sequence[Criterion] = ()) -> str:

@@ -185,7 +185,7 @@ def _details(result: HypothesisResult) -> tuple[tuple[str, str], ...]:
         rows.append(("Case by case", line))
     for name, p, alpha in (("p for support", result.p_support, result.alpha_support), ("p against", result.p_refute, result.alpha_refute)):
         if p is not None and alpha is not None:
-            rows.append((name, f"{chance(p)}, one-sided, judged at {level(alpha)}"))
+            rows.append((name, f"{chance(p, alpha)}, one-sided, judged at {level(alpha)}"))
     if found.n_missing:
         worst = "" if found.low_if_worst is None else f"; {bound_text(found.low_if_worst)} out of 100 if all were the worst"
         best = "" if found.high_if_best is None else f", {bound_text(found.high_if_best)} if all were the best"

@@ -65,9 +65,9 @@ _ACTIVE = re.compile(r"://|www\.|@|#\d|\b[0-9a-f]{7,40}\b|:\w+:", re.IGNORECASE)
 
 def markdown(text: str) -> str:
     """Foreign text for one line of Markdown: nothing in it formats, links, mentions or opens HTML."""
-    line = visible(" ".join(text.split()))
+    line = visible(re.sub(r"\s+", " ", text))
     if _ACTIVE.search(line):
-        return code_span(line)
+        return code_span(line.strip())
     line = _UNDERSCORE.sub(r"\\_", _SPECIAL.sub(r"\\\1", line))
     return _LINE_START.sub(lambda m: f"{m[1]}{m[2][:-1]}\\{m[2][-1]}", line)
 
