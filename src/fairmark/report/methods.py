@@ -40,7 +40,10 @@ def methods(analysis: Analysis) -> tuple[str, ...]:
             "A hypothesis is supported when its whole range lies beyond what was expected. "
             "It is refuted when its whole range lies on the other side. Everything else is undecided."
         )
-        lines.append("Several hypotheses were judged with stricter levels, so that chance has no more openings than with one.")
+    if any("Holm" in result.why for result in analysis.hypotheses):
+        lines.append("Primary hypotheses were judged together (Holm), so that all of them err no more often than one alone would.")
+    if any("Benjamini" in result.why for result in analysis.hypotheses):
+        lines.append("The others were judged together (Benjamini and Hochberg), so that few of the decided ones are decided by chance.")
     lines.append("A failed answer or an unreadable mark is never a zero and never dropped: planned = answered + failed + pending.")
     return tuple(lines)
 
