@@ -160,7 +160,7 @@ def _criterion(table: Table, system: str, criterion: Criterion, level: float) ->
 
 def _criterion_by(table: Table, system: str, criterion: Criterion, grader: str, level: float) -> CriterionResult:
     rows = table.of(system)
-    cells = [[cell for cell in row.cells if cell.grader == grader and cell.criterion == criterion.id] for row in rows]
+    cells = [table.cells(row, grader, criterion.id) for row in rows]
     said = Counter(cell.grade.label for group in cells for cell in group if cell.grade is not None and cell.grade.label is not None)
     marked = sum(any(_said(cell) for cell in group) for group in cells)
     mean = table.metric(system, criterion.id, grader=grader)
@@ -195,12 +195,7 @@ def _said(cell: Cell) -> bool:
 
 
 def _level_count(table: Table, system: str, criterion: Criterion, grader: str, name: str, level: float) -> LevelCount:
-    labels = [
-        cell.grade.label
-        for row in table.of(system)
-        for cell in row.cells
-        if cell.grader == grader and cell.criterion == criterion.id and cell.grade is not None
-    ]
+    labels = [cell.grade.label for row in table.of(system) for cell in table.cells(row, grader, criterion.id) if cell.grade is not None]
     at_least = table.metric(system, f"{criterion.id}>={name}", grader=grader)
     exact = at_least
     names = criterion.level_names()

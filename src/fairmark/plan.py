@@ -70,13 +70,14 @@ def outlook(
     *,
     models: Mapping[str, ModelSpec],
     destinations: Mapping[str, Destination],
+    env: Mapping[str, str],
 ) -> Outlook:
     """What is still to be asked and what it may cost. Nothing is sent.
 
     `tasks` are the grades of answered responses; LLM graders' calls for responses that are still missing are counted
     from the plan. `models` are the models of systems and graders by name.
     """
-    lines = [_system_line(name, [slot for slot in slots if slot.system == name], models.get(name)) for name in study.systems]
+    lines = [_system_line(name, [slot for slot in slots if slot.system == name], models.get(name), env) for name in study.systems]
     unanswered = sum(slot.response is None for slot in slots)
     calibration = len(study.calibration.items) if study.calibration else 0
     for name, spec in study.graders.items():
@@ -90,7 +91,16 @@ def outlook(
         per_call = tokens / len(asked) if asked else 300.0  # nothing to measure before the first answer
         planned = (len(slots) * spec.repeats + calibration) * len(spec.criteria)
         lines.append(
-            _line(name, "grades", planned, planned - len(todo) - future, len(todo) + future, round(tokens + per_call * future), spec.model)
+            _line(
+                name,
+                "grades",
+                planned,
+                planned - len(todo) - future,
+                len(todo) + future,
+                round(tokens + per_call * future),
+                spec.model,
+                env,
+            )
         )
     unpriced = tuple(line.name for line in lines if line.to_ask and line.usd_at_most is None)
     clusters = {str(case.fields.get(study.cluster)) for case in study.cases} if study.cluster else None
@@ -108,16 +118,18 @@ def outlook(
     )
 
 
-def _system_line(name: str, slots: Sequence[Slot], model: ModelSpec | None) -> Line:
+def _system_line(name: str, slots: Sequence[Slot], model: ModelSpec | None, env: Mapping[str, str]) -> Line:
     todo = [slot for slot in slots if slot.missing()]
     tokens = sum(_input_tokens(slot.question) for slot in todo)
-    return _line(name, "answers", len(slots), len(slots) - len(todo), len(todo), tokens, model)
+    return _line(name, "answers", len(slots), len(slots) - len(todo), len(todo), tokens, model, env)
 
 
-def _line(name: str, what: str, planned: int, stored: int, to_ask: int, tokens: int, model: ModelSpec | None) -> Line:
+def _line(
+    name: str, what: str, planned: int, stored: int, to_ask: int, tokens: int, model: ModelSpec | None, env: Mapping[str, str]
+) -> Line:
     limit = int(model.options.get("max_tokens", REPLY_TOKENS)) if model is not None else 0
-    least = price(model, Usage(input_tokens=tokens, output_tokens=0)) if model is not None else None
-    most = price(model, Usage(input_tokens=tokens, output_tokens=limit * to_ask)) if model is not None else None
+    least = price(model, Usage(input_tokens=tokens, output_tokens=0), env=env) if model is not None else None
+    most = price(model, Usage(input_tokens=tokens, output_tokens=limit * to_ask), env=env) if model is not None else None
     return Line(name, what, planned, stored, to_ask, tokens, limit * to_ask, most, least)
 
 

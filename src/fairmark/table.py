@@ -120,6 +120,7 @@ class Table:
     _case_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _cluster_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _by_system: Mapping[str, tuple[Row, ...]] = field(init=False, repr=False, default_factory=dict)
+    _marks: Mapping[int, Mapping[tuple[str, str], list[Cell]]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         cases = {case.id: index for index, case in enumerate(self.study.cases)}
@@ -130,8 +131,13 @@ class Table:
                 name = str(case.fields.get(self.study.cluster))
                 clusters[case.id] = names.setdefault(name, len(names))
         by_system: dict[str, list[Row]] = {name: [] for name in self.study.systems}
+        marks: dict[int, dict[tuple[str, str], list[Cell]]] = {}
         for row in self.rows:
             by_system[row.system].append(row)
+            of_row = marks.setdefault(id(row), {})
+            for cell in row.cells:
+                of_row.setdefault((cell.grader, cell.criterion), []).append(cell)
+        object.__setattr__(self, "_marks", marks)
         object.__setattr__(self, "_case_index", cases)
         object.__setattr__(self, "_cluster_index", clusters)
         object.__setattr__(self, "_by_system", {name: tuple(rows) for name, rows in by_system.items()})
@@ -144,11 +150,17 @@ class Table:
         """The rows of one system."""
         return self._by_system[system]
 
+    def cells(self, row: Row, grader: str, criterion: str) -> Sequence[Cell]:
+        """One grader's marks of one row of this table on one criterion."""
+        return self._marks[id(row)].get((grader, criterion), ())
+
     def counts(self, system: str) -> Counts:
         """What became of one system's planned responses."""
         rows = self._by_system[system]
         answered = [row for row in rows if row.response is not None and row.response.answer is not None]
-        failures: Counter[str] = Counter(row.response.failure.kind for row in rows if row.response is not None and row.response.failure is not None)
+        failures: Counter[str] = Counter(
+            row.response.failure.kind for row in rows if row.response is not None and row.response.failure is not None
+        )
         truncated = sum(row.response.answer.finish == "length" for row in answered if row.response and row.response.answer)
         failed = sum(failures.values())
         return Counts(len(rows), len(answered), failed, len(rows) - len(answered) - failed, truncated, dict(failures))
@@ -182,7 +194,7 @@ class Table:
         low, high, kept, skipped, unsampled = [], [], [], 0, 0
         sampled_only = kind == "human" and self.study.graders[name].chosen != "all"
         for row in chosen_rows:
-            cells = [cell for cell in row.cells if cell.grader == name and cell.criterion == criterion.id]
+            cells = self.cells(row, name, criterion.id)
             if sampled_only and not _was_sampled(cells):
                 unsampled += 1
                 continue
@@ -203,7 +215,7 @@ class Table:
         open_gates: list[str] = []
         for criterion in self.study.rubric:
             decided = self.deciding(criterion.id)
-            cells = [c for c in row.cells if decided is not None and c.grader == decided[0] and c.criterion == criterion.id]
+            cells = self.cells(row, decided[0], criterion.id) if decided is not None else ()
             values[criterion.id] = _bounds(cells, criterion, None) if decided is not None else (0.0, 1.0)
             if criterion.gate and values[criterion.id] is not None:
                 passing = _bounds(cells, criterion, criterion.pass_at or _best(criterion))
@@ -224,7 +236,7 @@ class Table:
             ends = []
             for criterion in gates:
                 decided = self.deciding(criterion.id)
-                cells = [c for c in row.cells if decided is not None and c.grader == decided[0] and c.criterion == criterion.id]
+                cells = self.cells(row, decided[0], criterion.id) if decided is not None else ()
                 bounds = _bounds(cells, criterion, criterion.pass_at or _best(criterion))
                 if bounds is not None:
                     ends.append(bounds)

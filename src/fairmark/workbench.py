@@ -37,7 +37,7 @@ class Tally:
     """What one run did."""
 
     planned: int  # responses and LLM grades
-    stored: int  # of them already in the store
+    stored: int  # of them already in the store when it began
     calls: int  # requests sent, retries included
     answered: int
     failed: int
@@ -173,15 +173,16 @@ class Workbench:
         """Every planned response with what the store holds for it."""
         return running.fill(self._planned, self.store)
 
-    def tasks(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
-        """Every grade of the answered responses with what the store holds for it."""
-        return grading.fill(self._tasks_of(slots), self.store)
+    def tasks(self, slots: Sequence[Slot], *, kind: str | None = None) -> tuple[Task, ...]:
+        """Every grade of the answered responses, or those by one kind of grader, with what the store holds for it."""
+        return grading.fill(self._tasks_of(slots, kind=kind), self.store)
 
-    def _tasks_of(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
+    def _tasks_of(self, slots: Sequence[Slot], *, kind: str | None = None) -> tuple[Task, ...]:
         items = [
             grading.item_of(slot.case, slot.response) for slot in slots if slot.response is not None and slot.response.answer is not None
         ]
-        return grading.tasks(items, self.graders, repeats=self._repeats)
+        graders = [grader for grader in self.graders if kind in (None, grader.kind)]
+        return grading.tasks(items, graders, repeats=self._repeats)
 
     def _calibration(self) -> tuple[Task, ...]:
         """The LLM graders' grades of the recorded calibration set, with what the store holds for them."""
@@ -216,7 +217,7 @@ class Workbench:
         where |= {name: providers.destination(spec.model, self.env) for name, spec in self.study.graders.items() if spec.model is not None}
         slots = self.slots()
         tasks = (*self.tasks(slots), *self._calibration())
-        return plan.outlook(self.study, slots, tasks, models=models, destinations=where)
+        return plan.outlook(self.study, slots, tasks, models=models, destinations=where, env=self.env)
 
     def run(self, watch: Watch | None = None, *, retry_failed: bool = False, budget: Budget | None = None) -> Tally:
         """Freezes the plan, asks for what is missing, has it marked, and stores every outcome."""
@@ -228,8 +229,8 @@ class Workbench:
         self._notify = watch.notify
         budget = budget or self.study.budget
         self.freeze()
-        slots = self.slots()
-        marked = await asyncio.to_thread(grading.mark_at_once, self.tasks(slots), self.store, retry_failed=retry_failed)
+        slots = await asyncio.to_thread(lambda: running.read_recorded(self.slots(), self.store, wave=self.wave))
+        marked = await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks(slots), self.store, retry_failed=retry_failed))
         self._affordable(budget, slots, marked)
         pool = _Pool(self)
         try:
@@ -239,6 +240,9 @@ class Workbench:
 
     async def _fill(self, slots: Sequence[Slot], pool: _Pool, watch: Watch, *, retry_failed: bool, budget: Budget) -> Tally:
         from fairmark import calls
+
+        at_first = self._state(slots)
+        before = at_first[0] - at_first[2]
 
         async def arrived(slot: Slot) -> None:
             await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
@@ -261,7 +265,7 @@ class Workbench:
             watch.responses_done()
         graded = calls.Tally()
         if not answered.stopped:
-            tasks = (*self._calibration(), *self.tasks(self.slots()))
+            tasks = (*self._calibration(), *self.tasks(self.slots(), kind="llm"))
             graded = await grading.ask(
                 tasks,
                 grading.Ask(
@@ -274,29 +278,31 @@ class Workbench:
                 ),
                 retry_failed=retry_failed,
             )
-        return self._tally(calls.add(answered, graded))
-
-    def _tally(self, done: Any) -> Tally:
-        slots = self.slots()
-        keyed = {task.key: task for task in (*self._calibration(), *self.tasks(slots)) if task.grader.kind == "llm"}
-        tasks = list(keyed.values())
-        waiting = sum(slot.response is None or slot.response.answer is None for slot in slots)
-        llm = sum(self._repeats(grader) for grader in self.graders if grader.kind == "llm")
-        planned = len(slots) + len(tasks) + waiting * llm
-        pending = sum(slot.response is None for slot in slots) + sum(task.grade is None for task in tasks) + waiting * llm
-        failed = sum(slot.response is not None and slot.response.failure is not None for slot in slots)
-        failed += sum(task.grade is not None and task.grade.failure is not None for task in tasks)
+        done = calls.add(answered, graded)
+        planned, failed, pending = self._state(self.slots())
         return Tally(
             planned=planned,
-            stored=planned - pending - done.answered - done.failed,
+            stored=before,
             calls=done.calls,
             answered=planned - failed - pending,
             failed=failed,
             pending=pending,
             usd=done.usd,
             seconds=done.seconds,
-            stopped=done.stopped or "",
+            stopped=done.stopped,
         )
+
+    def _state(self, slots: Sequence[Slot]) -> tuple[int, int, int]:
+        """How many responses and LLM grades are planned, how many failed, and how many are pending."""
+        tasks = {task.key: task for task in (*self._calibration(), *self.tasks(slots, kind="llm"))}.values()
+        unanswered = sum(slot.response is None or slot.response.answer is None for slot in slots)
+        # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
+        waiting = unanswered * sum(self._repeats(grader) for grader in self.graders if grader.kind == "llm")
+        planned = len(slots) + len(tasks) + waiting
+        failed = sum(slot.response is not None and slot.response.failure is not None for slot in slots)
+        failed += sum(task.grade is not None and task.grade.failure is not None for task in tasks)
+        pending = sum(slot.response is None for slot in slots) + sum(task.grade is None for task in tasks) + waiting
+        return planned, failed, pending
 
     def freeze(self) -> str:
         """Records the plan as it is now, before anything is asked. Returns the receipt of the frozen plan."""

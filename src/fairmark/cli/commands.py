@@ -134,10 +134,10 @@ def plan(config: Path, *, wave: str, as_json: bool) -> None:
             screen.out.print(f"{power.hypothesis}: cannot be decided: {power.why}")
             continue
         parts = [
-            f"{effect * 100:.0f} points if {assumed}" if effect is not None else f"nothing if {assumed}"
+            f"{effect * 100:.0f} points ({assumed})" if effect is not None else f"no difference at all ({assumed})"
             for assumed, effect in power.smallest
         ]
-        screen.out.print(f"{power.hypothesis}: a difference of {', '.join(parts)}")
+        screen.out.print(f"{power.hypothesis} would show {', '.join(parts)}")
     screen.out.print(f"\nNext: fairmark run -c {config}")
 
 

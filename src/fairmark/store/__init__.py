@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, create_engine, event, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, func, insert, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.pool import NullPool, StaticPool
 
@@ -36,8 +37,7 @@ __all__ = ["FrozenPlan", "Store"]
 
 SCHEMA = "0001"  # the newest migration
 APPLICATION = 0x66616972  # "fair" in SQLite's application_id
-GROUP_SECONDS = 0.02  # how long the writer gathers before it commits
-GROUP_ROWS = 200
+GROUP_ROWS = 2000
 CHUNK = 500  # keys in one query
 T = TypeVar("T")
 
@@ -54,7 +54,16 @@ class FrozenPlan:
     responses_before: int  # responses that the store held already
 
 
-Write = Callable[[Connection], None]
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One row to add, with the text it points at."""
+
+    table: Table
+    row: Mapping[str, Any]
+    body: str | None = None
+
+
+Write = Callable[[Connection], None] | _Rows
 
 
 class Store:
@@ -118,7 +127,7 @@ class Store:
     def add_intent(self, key: str, what: str, name: str, at: int) -> Future[None]:
         """Notes that something is about to be asked."""
         row = {"key": key, "what": what, "name": name, "at": at}
-        return self._put(lambda connection: _run(connection, insert(intent).values(**row)))
+        return self._put(_Rows(intent, row))
 
     def add_response(self, record: Response) -> Future[None]:
         """Adds a response; it takes the place of an earlier one of the same key."""
@@ -133,7 +142,7 @@ class Store:
             "usd": record.answer.cost_usd if record.answer else None,
             "at": record.at,
         }
-        return self._put(lambda connection: _add(connection, response, row, body))
+        return self._put(_Rows(response, row, body))
 
     def add_grade(self, record: Grade) -> Future[None]:
         """Adds a grade; it takes the place of an earlier one of the same key."""
@@ -150,7 +159,7 @@ class Store:
             "usd": record.answer.cost_usd if record.answer else None,
             "at": record.at,
         }
-        return self._put(lambda connection: _add(connection, grade, row, body))
+        return self._put(_Rows(grade, row, body))
 
     def freeze(self, study: str, fingerprint: str, document: Mapping[str, Any], at: int, code: str) -> None:
         """Records a plan, unless it is the one that was recorded last for this study."""
@@ -296,10 +305,10 @@ class Store:
             if first is None:
                 return
             group = [first]
-            until = time.monotonic() + GROUP_SECONDS
+            # what arrives during a commit makes up the next group, so nobody waits for company
             while len(group) < GROUP_ROWS:
                 try:
-                    entry = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                    entry = self._queue.get_nowait()
                 except queue.Empty:
                     break
                 if entry is None:
@@ -313,8 +322,15 @@ class Store:
             if self._broken is not None:
                 raise self._broken
             with self._lock, self._engine.begin() as connection:
+                waiting: list[_Rows] = []
                 for write, _ in group:
+                    if isinstance(write, _Rows):
+                        waiting.append(write)
+                        continue
+                    _add(connection, waiting)
+                    waiting = []
                     write(connection)
+                _add(connection, waiting)
         except DatabaseError as error:
             # a failed commit is never tried again: what the disk holds is no longer known
             self._broken = _trouble(error, self.path)
@@ -332,14 +348,23 @@ def _run(connection: Connection, statement: Executable) -> None:
     connection.execute(statement)
 
 
-def _add(connection: Connection, table: Any, row: Mapping[str, Any], body: str) -> None:
-    name = hashlib.sha256(body.encode("ascii")).hexdigest()
-    held = connection.execute(select(content.c.hash).where(content.c.hash == name)).scalar()
-    if held is None:
-        _run(connection, insert(content).values(hash=name, text=body))
-    else:
-        _run(connection, update(content).where(content.c.hash == name).values(text=body))
-    _run(connection, insert(table).values(**row, record=name))
+def _add(connection: Connection, waiting: list[_Rows]) -> None:
+    """Adds rows table by table, in their order, many at a time."""
+    bodies: dict[str, str] = {}
+    by_table: dict[str, tuple[Table, list[dict[str, Any]]]] = {}
+    for rows in waiting:
+        row = dict(rows.row)
+        if rows.body is not None:
+            row["record"] = hashlib.sha256(rows.body.encode("ascii")).hexdigest()
+            bodies[row["record"]] = rows.body
+        by_table.setdefault(rows.table.name, (rows.table, []))[1].append(row)
+    if bodies:
+        # a text that was forgotten and is said again is there again
+        adding = upsert(content)
+        adding = adding.on_conflict_do_update(index_elements=["hash"], set_={"text": adding.excluded.text})
+        connection.execute(adding, [{"hash": name, "text": body} for name, body in bodies.items()])
+    for table, rows_of in by_table.values():
+        connection.execute(insert(table), rows_of)
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
