@@ -90,6 +90,7 @@ def analyse(
         warnings=tuple(warnings),
         marked_by=_marked_by(study),
         interests=dict(study.interests),
+        rubric=study.rubric.criteria,
         version=__version__,
     )
 

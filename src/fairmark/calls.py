@@ -320,10 +320,12 @@ class _Pool:
     async def _try(self, job: Job) -> Answer | Failure:
         self.calls += 1
         sent = self.clock.now()
+        # a system that was given more time by its study keeps its own deadline
+        deadline = max(self.policy.deadline, getattr(job.provider, "seconds", None) or 0.0)
         try:
-            outcome = await asyncio.wait_for(job.provider.ask(job.question), self.policy.deadline)
+            outcome = await asyncio.wait_for(job.provider.ask(job.question), deadline)
         except TimeoutError:
-            return Failure("timeout", job.provider.host, f"no complete answer within {self.policy.deadline:g} seconds")
+            return Failure("timeout", job.provider.host, f"no complete answer within {deadline:g} seconds")
         if isinstance(outcome, Answer) and job.question.recorded is None:
             self.usd = None if self.usd is None or outcome.cost_usd is None else self.usd + outcome.cost_usd
             if outcome.seconds is None:

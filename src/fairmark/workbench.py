@@ -24,6 +24,7 @@ from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, Sys
 from fairmark.table import Cell, Row, Table
 
 if TYPE_CHECKING:
+    from fairmark.calls import Policy
     from fairmark.plan import Outlook
     from fairmark.store import Store
 
@@ -85,7 +86,7 @@ class Workbench:
     `study` is a folder, a study file or a `Study`. `store` is the file to keep everything in (default:
     `.fairmark/store.db` beside the study; None with `memory=True` keeps nothing). `connect` replaces how systems and
     graders' models are reached, which is how recordings are replayed. `graders` adds graders made in Python; each needs
-    a `GraderSpec` of its name in the study.
+    a `GraderSpec` of its name in the study. `policy` says how long to wait for an answer and how often to try.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Workbench:
         env: Mapping[str, str] | None = None,
         connect: Connect | None = None,
         graders: Sequence[Grader] = (),
+        policy: Policy | None = None,
     ) -> None:
         if isinstance(study, Study):
             self.study = study
@@ -114,6 +116,7 @@ class Workbench:
         self.path = None if memory else Path(store) if store is not None else self.study.folder / STORE
         self._connect = connect
         self._own_graders = tuple(graders)
+        self._policy = policy
         self._store: Store | None = None
         self._notify: Callable[[str], None] | None = None
 
@@ -241,11 +244,16 @@ class Workbench:
     async def _fill(self, slots: Sequence[Slot], pool: _Pool, watch: Watch, *, retry_failed: bool, budget: Budget) -> Tally:
         from fairmark import calls
 
+        policy = self._policy or calls.Policy()
         at_first = self._state(slots)
         before = at_first[0] - at_first[2]
 
+        one_at_a_time = asyncio.Lock()  # checks written by people need not be safe for threads
+
         async def arrived(slot: Slot) -> None:
-            await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
+            if slot.response is not None and slot.response.answer is not None:
+                async with one_at_a_time:
+                    await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
 
         answered = await running.respond(
             slots,
@@ -255,6 +263,7 @@ class Workbench:
                 wave=self.wave,
                 concurrency=self.study.concurrency,
                 budget=budget,
+                policy=policy,
                 stop=watch.stop,
                 progress=watch.progress,
                 arrived=arrived,
@@ -273,6 +282,7 @@ class Workbench:
                     provider=pool.grader,
                     concurrency=self.study.concurrency,
                     budget=calls.left(budget, answered),
+                    policy=policy,
                     stop=watch.stop,
                     progress=watch.progress,
                 ),

@@ -65,7 +65,8 @@ class RecordedGrader:
 
     def _source(self, mark: Mark) -> str:
         """Digest of the row, which binds it to the one answer it was first read with. Where it stands in the file is not in it."""
-        return digest([self.name, mark.case_id, mark.system, mark.trial, mark.criterion, mark.rater, mark.label, mark.reason])
+        row = [self.name, mark.case_id, mark.system, mark.trial, mark.criterion, mark.rater, mark.label, mark.reason, mark.output]
+        return digest(row)
 
 
 def _even(text: str) -> str:
