@@ -135,7 +135,11 @@ def test_intervals_agree_with_statsmodels(n: int, data: st.DataObject, level: fl
 
 def test_adjusted_p_and_kappa_agree_with_statsmodels() -> None:
     p = rng().uniform(0, 0.2, 30).tolist()
-    for name, ours in (("holm", stats.holm(p)), ("fdr_bh", stats.benjamini_hochberg(p)), ("fdr_by", stats.benjamini_hochberg(p, dependent=True))):
+    for name, ours in (
+        ("holm", stats.holm(p)),
+        ("fdr_bh", stats.benjamini_hochberg(p)),
+        ("fdr_by", stats.benjamini_hochberg(p, dependent=True)),
+    ):
         assert ours == pytest.approx(multipletests(p, method=name)[1])
     matrix = rng().integers(1, 20, (4, 4))
     for weights, theirs in (("unweighted", None), ("linear", "linear"), ("quadratic", "quadratic")):

@@ -1,17 +1,21 @@
 """Statistics on plain arrays: this room knows arrays, `results` and `errors`, and serves any tool's numbers."""
 
 from fairmark.stats.agreement import Coefficient, cohen_kappa, confusion_matrix, gwet_ac1
-from fairmark.stats.clusters import ClusteredMean, betting, cluster_t, clustered_mean, hurdle, korn_graubard
+from fairmark.stats.clusters import ClusteredMean, betting, cluster_t, clustered_mean, hurdle, korn_graubard, unpaired_difference
+from fairmark.stats.costs import CostPerSuccess, break_even, cost_per_success
 from fairmark.stats.estimates import estimate_mean, estimate_rate, gated_mean
+from fairmark.stats.groups import GroupGap, group_gap
 from fairmark.stats.intervals import Interval, benjamini_hochberg, bh_levels, holm, holm_levels, one_sided_p
 from fairmark.stats.paired import McNemar, PairedIntervals, mcnemar, mcnemar_chi2, tango
 from fairmark.stats.power import paired_sample_size, smallest_visible_difference, smallest_visible_from_width, smallest_visible_rate
-from fairmark.stats.proportions import clopper_pearson, jeffreys, most_failures_unseen, newcombe_difference, wilson
+from fairmark.stats.proportions import clopper_pearson, jeffreys, most_failures_unseen, mover_difference, newcombe_difference, wilson
 from fairmark.stats.repeats import Repeats, pass_all_k, pass_at_k, repeats
 
 __all__ = [
     "ClusteredMean",
     "Coefficient",
+    "CostPerSuccess",
+    "GroupGap",
     "Interval",
     "McNemar",
     "PairedIntervals",
@@ -19,14 +23,17 @@ __all__ = [
     "benjamini_hochberg",
     "betting",
     "bh_levels",
+    "break_even",
     "clopper_pearson",
     "cluster_t",
     "clustered_mean",
     "cohen_kappa",
     "confusion_matrix",
+    "cost_per_success",
     "estimate_mean",
     "estimate_rate",
     "gated_mean",
+    "group_gap",
     "gwet_ac1",
     "holm",
     "holm_levels",
@@ -36,6 +43,7 @@ __all__ = [
     "mcnemar",
     "mcnemar_chi2",
     "most_failures_unseen",
+    "mover_difference",
     "newcombe_difference",
     "one_sided_p",
     "paired_sample_size",
@@ -46,5 +54,6 @@ __all__ = [
     "smallest_visible_from_width",
     "smallest_visible_rate",
     "tango",
+    "unpaired_difference",
     "wilson",
 ]

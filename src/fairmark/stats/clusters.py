@@ -18,7 +18,7 @@ BETTING_BELOW = 20  # clusters; under this a mean of scores gets the betting int
 TINY = 1e-12
 NARROWEST = 1e-6  # confidence level below which a ratio of t quantiles would be 0/0
 BETTING_TUNED_TO = 0.05  # two-sided alpha for which the stakes are best; at other levels they stay valid
-BETTING_ORDERS = 64  # orders of the units over which the capital is averaged
+BETTING_ORDERS = 16  # orders of the units over which the capital is averaged
 
 
 class ClusteredMean(NamedTuple):
@@ -79,12 +79,15 @@ def unpaired_difference(
     *,
     confidence_level: float = 0.95,
 ) -> Interval:
-    """The interval of the mean of `first` minus that of `second` where the two share no case: MOVER on two Korn-Graubard intervals.
+    """The interval of the mean of `first` minus that of `second` where the two share no case: MOVER on their own intervals.
 
-    Conservative where clusters are shared, as what they share cancels in the difference and not in the two intervals.
+    These are Clopper and Pearson's for 0/1 cases without clusters, else Korn and Graubard's. Conservative where clusters
+    are shared, as what they share cancels in the difference and not in the two intervals.
     """
 
     def one(y: FloatArray, cluster: IntArray | None) -> Interval:
+        if cluster is None and bool(np.all((y == 0) | (y == 1))):
+            return clopper_pearson(float(np.sum(y)), len(y), confidence_level=confidence_level)
         return korn_graubard(y, np.arange(len(y)) if cluster is None else cluster, confidence_level=confidence_level)
 
     return mover_difference(float(np.mean(first)), one(first, first_cluster), float(np.mean(second)), one(second, second_cluster))

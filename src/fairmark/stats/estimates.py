@@ -15,88 +15,111 @@ INDEPENDENT = "cases are independent of one another"
 CLUSTERS = "clusters are independent of one another; cases within one need not be"
 
 
+Computed = tuple[float, Interval, str, float | None]  # value, interval, method, effective n
+
+
 def estimate_rate(
-    passes: FloatArray, cluster: IntArray | None, *, estimand: str, confidence_level: float = 0.95, scorer: Scorer = "none"
+    passes: FloatArray,
+    cluster: IntArray | None,
+    *,
+    estimand: str,
+    confidence_level: float = 0.95,
+    scorer: Scorer = "none",
+    n_cases: int | None = None,
 ) -> Estimate:
     """The share of passes: Clopper and Pearson for independent 0/1 cases, else Korn and Graubard with the few-events rule.
 
     `passes` lie in [0, 1] (a share where several people marked); `cluster` names each response's cluster, or its case
-    where cases were tried several times. Refused without data and with fewer than 6 clusters.
+    where cases were tried several times, and `n_cases` then says how many cases they are (default: one a response).
+    Refused without data, with values off the scale, and with fewer than 6 clusters.
     """
-    binary = bool(np.all((passes == 0) | (passes == 1)))
-    if cluster is None and binary:
-        x = float(np.sum(passes))
 
-        def exact() -> tuple[float, Interval, str, float | None]:
-            interval = clopper_pearson(x, len(passes), confidence_level=confidence_level)
-            return x / len(passes), interval, "Clopper-Pearson", float(len(passes))
+    def compute() -> Computed:
+        if cluster is not None or not np.all((passes == 0) | (passes == 1)):
+            return _korn_graubard(passes, cluster, confidence_level)
+        x, n = float(np.sum(passes)), len(passes)
+        return x / n, clopper_pearson(x, n, confidence_level=confidence_level), "Clopper-Pearson", float(n)
 
-        return _estimate(passes, cluster, estimand, confidence_level, scorer, exact)
-    return _estimate(passes, cluster, estimand, confidence_level, scorer, lambda: _korn_graubard(passes, cluster, confidence_level))
+    return _estimate(passes, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
 
 def estimate_mean(
-    values: FloatArray, cluster: IntArray | None, *, estimand: str, confidence_level: float = 0.95, scorer: Scorer = "none"
+    values: FloatArray,
+    cluster: IntArray | None,
+    *,
+    estimand: str,
+    confidence_level: float = 0.95,
+    scorer: Scorer = "none",
+    n_cases: int | None = None,
 ) -> Estimate:
     """The mean of scores in [0, 1]: Korn and Graubard, or the betting interval below 20 clusters (or cases).
 
-    The betting interval is for independent units, so that clusters enter it by their means; it is used for clusters
-    of equal size, and unequal ones keep Korn and Graubard.
+    Arguments and refusals as for `estimate_rate`.
     """
-    units = len(values) if cluster is None else len(np.unique(cluster))
-    equal = cluster is None or len(np.unique(np.unique(cluster, return_counts=True)[1])) == 1
-    if units >= BETTING_BELOW or not equal:
-        return _estimate(values, cluster, estimand, confidence_level, scorer, lambda: _korn_graubard(values, cluster, confidence_level))
 
-    def small() -> tuple[float, Interval, str, float | None]:
-        means = values if cluster is None else np.bincount(np.unique(cluster, return_inverse=True)[1], weights=values) * units / len(values)
-        return (
-            float(np.mean(values)),
-            betting(np.clip(means, 0.0, 1.0), confidence_level=confidence_level),
-            "betting (Waudby-Smith and Ramdas)",
-            None,
-        )
+    def compute() -> Computed:
+        units = len(values) if cluster is None else len(np.unique(cluster))
+        if units >= BETTING_BELOW:
+            return _korn_graubard(values, cluster, confidence_level)
+        interval = betting(values, cluster, confidence_level=confidence_level)
+        return float(np.mean(values)), interval, "betting (Waudby-Smith and Ramdas)", None
 
-    return _estimate(values, cluster, estimand, confidence_level, scorer, small)
+    return _estimate(values, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
 
 def gated_mean(
-    scores: FloatArray, cluster: IntArray | None, *, estimand: str, confidence_level: float = 0.95, scorer: Scorer = "none"
+    scores: FloatArray,
+    cluster: IntArray | None,
+    *,
+    estimand: str,
+    confidence_level: float = 0.95,
+    scorer: Scorer = "none",
+    n_cases: int | None = None,
 ) -> Estimate:
-    """The mean of scores that are 0 where a must-pass rule failed: the hurdle interval (share above 0 times mean of those)."""
+    """The mean of scores that are 0 where a must-pass rule failed: the hurdle interval (share above 0 times mean of those).
 
-    def gated() -> tuple[float, Interval, str, float | None]:
+    Arguments and refusals as for `estimate_rate`.
+    """
+
+    def compute() -> Computed:
         value, interval = hurdle(scores, cluster, confidence_level=confidence_level)
         return value, interval, "hurdle: share above 0 times their mean", None
 
-    return _estimate(scores, cluster, estimand, confidence_level, scorer, gated)
+    return _estimate(scores, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
 
-def _korn_graubard(y: FloatArray, cluster: IntArray | None, confidence_level: float) -> tuple[float, Interval, str, float | None]:
+def _korn_graubard(y: FloatArray, cluster: IntArray | None, confidence_level: float) -> Computed:
     units = cluster if cluster is not None else np.arange(len(y))
-    mean = clustered_mean(y, units)
+    mean = clustered_mean(y, units, confidence_level=confidence_level)
     return mean.value, korn_graubard(y, units, confidence_level=confidence_level), "Korn-Graubard", mean.n_effective
 
 
-Compute = Callable[[], "tuple[float, Interval, str, float | None]"]
-
-
 def _estimate(
-    y: FloatArray, cluster: IntArray | None, estimand: str, confidence_level: float, scorer: Scorer, compute: Compute
+    y: FloatArray,
+    cluster: IntArray | None,
+    estimand: str,
+    confidence_level: float,
+    scorer: Scorer,
+    n_cases: int | None,
+    compute: Callable[[], Computed],
 ) -> Estimate:
     n = len(y)
+    cases = n if n_cases is None else n_cases
     clusters = None if cluster is None else len(np.unique(cluster))
+    units = "cases" if clusters == cases else "clusters"
     refused: Refusal | None = None
     if n == 0:
         refused = Refusal("NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies")
+    elif not np.all((y >= 0) & (y <= 1)):  # also NaN
+        refused = Refusal("OFF_SCALE", "a score lies outside 0 to 1", "bring the scores to the scale 0 to 1")
     elif clusters is not None and clusters < FEWEST_CLUSTERS:
         refused = Refusal(
             "TOO_FEW_CLUSTERS",
-            f"{clusters} clusters cannot tell us how other clusters behave",
-            f"collect at least {FEWEST_CLUSTERS} clusters",
+            f"{clusters} {units} cannot tell us how other {units} behave",
+            f"collect at least {FEWEST_CLUSTERS} {units}",
         )
     if refused is not None:
-        return Estimate(estimand, None, None, None, confidence_level, "none", n, clusters, n, scorer=scorer, refused=refused)
+        return Estimate(estimand, None, None, None, confidence_level, "none", cases, clusters, n, scorer=scorer, refused=refused)
     value, interval, method, n_effective = compute()
     return Estimate(
         estimand=estimand,
@@ -105,10 +128,10 @@ def _estimate(
         high=interval.high,
         confidence_level=confidence_level,
         method=method,
-        n_cases=n,
+        n_cases=cases,
         n_clusters=clusters,
         n_responses=n,
         n_effective=n_effective,
         scorer=scorer,
-        assumptions=(INDEPENDENT if cluster is None else CLUSTERS,),
+        assumptions=(INDEPENDENT if cluster is None or units == "cases" else CLUSTERS,),
     )

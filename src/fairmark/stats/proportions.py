@@ -52,7 +52,7 @@ def mover_difference(first: float, first_within: Interval, second: float, second
     )
 
 
-def newcombe_difference(x1: int, n1: int, x2: int, n2: int, *, confidence_level: float = 0.95) -> Interval:
+def newcombe_difference(x1: float, n1: float, x2: float, n2: float, *, confidence_level: float = 0.95) -> Interval:
     """The interval of x1/n1 - x2/n2 for independent samples: hybrid score, method 10 of Newcombe (1998)."""
     first, second = wilson(x1, n1, confidence_level=confidence_level), wilson(x2, n2, confidence_level=confidence_level)
     return mover_difference(x1 / n1, first, x2 / n2, second)

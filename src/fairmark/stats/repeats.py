@@ -7,8 +7,11 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
 
 from fairmark.stats.intervals import FloatArray
+
+EXACT_UP_TO = 2_000  # tries; beyond, whole-number binomials are slow and logarithms exact enough
 
 
 class Repeats(NamedTuple):
@@ -37,14 +40,22 @@ def repeats(y: FloatArray) -> Repeats:
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """The chance that at least one of k tries passes, unbiased from c passes in n tries (Chen et al. 2021)."""
-    if k > n:
-        raise ValueError(f"pass@{k} cannot be estimated from {n} tries")
-    return 1 - comb(n - c, k) / comb(n, k)
+    """The chance that at least one of k tries passes, unbiased from c passes in n tries: 1 - C(n-c, k)/C(n, k) (Chen et al. 2021).
+
+    `ValueError` unless 1 <= k <= n and 0 <= c <= n.
+    """
+    return 1 - pass_all_k(n, n - c, k)
 
 
 def pass_all_k(n: int, c: int, k: int) -> float:
-    """The chance that all of k tries pass (pass^k), unbiased from c passes in n tries."""
-    if k > n:
-        raise ValueError(f"pass^{k} cannot be estimated from {n} tries")
-    return comb(c, k) / comb(n, k)
+    """The chance that all of k tries pass (pass^k), unbiased from c passes in n tries: C(c, k)/C(n, k).
+
+    `ValueError` unless 1 <= k <= n and 0 <= c <= n.
+    """
+    if not 1 <= k <= n or not 0 <= c <= n:
+        raise ValueError(f"{k} tries in a row cannot be estimated from {c} passes in {n} tries")
+    if k > c:
+        return 0.0
+    if n <= EXACT_UP_TO:
+        return comb(c, k) / comb(n, k)
+    return math.exp(float(gammaln(c + 1) - gammaln(c - k + 1) + gammaln(n - k + 1) - gammaln(n + 1)))
