@@ -132,11 +132,11 @@ class Engine:
             chunks.append(chunk)
             return stop.is_set()
 
+        request = {**request, "cache_prompt": self._first_time(request["messages"])}
         began = time.monotonic()
         try:
             if schema is not None:
                 request = {**request, "grammar": _grammar(schema)}
-            request = {**request, "cache_prompt": self._first_time(request["messages"])}
             server.handle_chat_completions(request, keep)
         except (ValueError, TypeError) as error:  # refused before it was begun: the template or an option
             return Failure("bad_request", where, f"the model refused the question: {error}")

