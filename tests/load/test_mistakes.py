@@ -709,9 +709,9 @@ def test_a_row_of_five_megabytes_is_read_and_a_broken_one_is_placed(tmp_path: Pa
     assert _sole(write(tmp_path, {"cases.jsonl": CASES + long + "\n"})).position.startswith("cases.jsonl:4:")
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, "[a," * 60_000, "{a: " * 50_000, "- " * 100_000, "? " * 100_000, "&a " * 50_000])
-def test_yaml_made_to_be_slow_is_refused(text: str, tmp_path: Path) -> None:
-    assert _problems(write(tmp_path, {"study.yaml": text}))
+@pytest.mark.parametrize("pattern", ["[", "[a,", "{a: ", "[{", "- ", "? ", "&a ", "a: b\n", "a: &b c\n", "a: '\n", "{", "- - - -\n"])
+def test_yaml_made_to_be_slow_is_refused(pattern: str, tmp_path: Path) -> None:
+    assert _problems(write(tmp_path, {"study.yaml": pattern * (120_000 // len(pattern))}))
 
 
 @pytest.mark.parametrize("nesting", ["[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000])
@@ -722,7 +722,7 @@ def test_json_made_to_be_deep_is_refused(nesting: str, tmp_path: Path) -> None:
 def test_thousands_of_mistakes_are_listed_in_part_and_counted(tmp_path: Path) -> None:
     problems = _problems(write(tmp_path, {"cases.jsonl": "x\n" * 5000}))
     assert len(problems) == 101
-    assert "4,900 more" in problems[0].found
+    assert "at least 900 more" in problems[0].found
 
 
 def test_a_secret_is_never_repeated(tmp_path: Path) -> None:

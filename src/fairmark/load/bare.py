@@ -161,6 +161,8 @@ def _marks(table: Rows, columns: Mapping[str, str], wide: Sequence[str], reader:
     first: dict[tuple[str, str, int, str, str], Row] = {}
     lone = columns.get("label", "")
     for row in table.rows:
+        if reader.enough(table.file):
+            break
         case = word(row.fields.get(columns["case"]))
         if not case:
             reader.note(row.place(columns["case"]), "the row names no case", f"a short text in `{columns['case']}`", "fill it in")

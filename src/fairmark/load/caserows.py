@@ -32,6 +32,9 @@ def read(names: Sequence[str], node: Node, reader: Reader) -> tuple[tuple[Case, 
             continue
         whole = whole and table.whole
         for row in table.rows:
+            if reader.enough(table.file):
+                whole = False
+                break
             case = _case(row, reader)
             if case is None:
                 whole = False
@@ -69,25 +72,31 @@ def turns(row: Row, reader: Reader) -> tuple[Message, ...] | None:
     """The input as a conversation, or None after its problem was noted."""
     written = row.fields.get("input")
     allowed = 'text, or a list of {"role": "user", "content": "..."}'
-    place = row.place("input")
     if written is None:
         columns = [name for name in row.fields if name != "id"]
-        reader.note(place, "the row has no `input`", allowed, nearest("input", columns) or f"add it; the columns are {listed(row.fields)}")
+        reader.note(
+            row.place("input"),
+            "the row has no `input`",
+            allowed,
+            nearest("input", columns) or f"add it; the columns are {listed(row.fields)}",
+        )
         return None
     if isinstance(written, str):
         if written.strip():
             return (Message("user", written),)
-        reader.note(place, "`input` is empty", allowed, "write the request")
+        reader.note(row.place("input"), "`input` is empty", allowed, "write the request")
         return None
     if not isinstance(written, list) or not written:
-        reader.note(place, f"`input` is {'an empty list' if written == [] else shown(written)}", allowed, "put the text in quotes")
+        reader.note(
+            row.place("input"), f"`input` is {'an empty list' if written == [] else shown(written)}", allowed, "put the text in quotes"
+        )
         return None
     messages: list[Message] = []
     for number, turn in enumerate(written, start=1):
         if not isinstance(turn, dict) or set(turn) != {"role", "content"} or not isinstance(turn["content"], str):
             found = f"has the keys {listed(turn)}" if isinstance(turn, dict) else f"is {shown(turn)}"
             reader.note(
-                place,
+                row.place("input"),
                 f"turn {number} of `input` {found}",
                 '{"role": ..., "content": text}, and nothing else',
                 "write every turn with these two keys",
@@ -95,7 +104,7 @@ def turns(row: Row, reader: Reader) -> tuple[Message, ...] | None:
             return None
         if turn["role"] not in ROLES:
             reader.note(
-                place,
+                row.place("input"),
                 f"turn {number} of `input` has the role {shown(turn['role'])}",
                 listed(ROLES),
                 nearest(str(turn["role"]), ROLES) or "use one of these",
@@ -103,7 +112,7 @@ def turns(row: Row, reader: Reader) -> tuple[Message, ...] | None:
             return None
         messages.append(Message(turn["role"], turn["content"]))
     if not any(message.role == "user" and message.content.strip() for message in messages):
-        reader.note(place, "`input` holds no turn of the user with words in it", allowed, "add the user's request")
+        reader.note(row.place("input"), "`input` holds no turn of the user with words in it", allowed, "add the user's request")
         return None
     return tuple(messages)
 

@@ -348,6 +348,8 @@ def _marks(
     first: dict[tuple[str, str, int, str, str], int] = {}
     ids = {case.id for case in cases}
     for row in table.rows:
+        if reader.enough(table.file):
+            break
         mark = _mark(row, columns, name, criteria, ids, known_ids, systems, trials, rubric, reader)
         if mark is None:
             continue
@@ -486,6 +488,8 @@ def calibration(entry: Calibration, node: Node, rubric: ReadRubric | None, reade
     items: list[CalibrationItem] = []
     lines: dict[str, int] = {}
     for row in table.rows:
+        if reader.enough(table.file):
+            break
         item = _calibration_item(row, rubric, reader)
         if item is None:
             continue

@@ -19,8 +19,8 @@ from ruamel.yaml.reader import ReaderError
 from fairmark.load.sources import Place, Reader, Text, clip
 from fairmark.records import Json
 
-YAML_CAP = 256_000  # bytes; ruamel reads about 0.3 MB a second
-EVENTS_CAP = 20_000  # entries of one file
+YAML_CAP = 128_000  # bytes; ruamel reads about 0.3 MB a second
+EVENTS_CAP = 10_000  # entries of one file
 EXPANDED_CAP = 10_000  # values that all aliases together may stand for
 DEPTH_CAP = 40
 DIGITS_CAP = 300  # of one number

@@ -17,6 +17,7 @@ from fairmark.records import Json
 
 JSONL = (".jsonl", ".ndjson")
 CSV = (".csv", ".tsv")
+COLUMNS_CAP = 1000
 ROW_CAP = 16_000_000  # characters of one row
 DEPTH_CAP = 40
 
@@ -109,6 +110,8 @@ def _read_jsonl(text: Text, reader: Reader) -> Rows:
     for number, line in enumerate(text.content.split("\n"), start=1):
         if not line.strip():
             continue
+        if reader.enough(text.file):
+            return Rows(text.file, tuple(rows), tuple(columns), False)
         fields = _json_object(line, Place(text.file, number, 1), reader)
         if fields is None:
             whole = False
@@ -126,8 +129,8 @@ def _json_object(line: str, place: Place, reader: Reader) -> dict[str, Json] | N
         reader.note(place, f"the row is longer than {ROW_CAP:,} characters", f"at most {ROW_CAP:,}", "shorten its texts")
         return None
     try:
-        value = json.loads(line, object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, parse_int=_int)
-        if _depth(value) > DEPTH_CAP:
+        value = _DECODER.decode(line)
+        if line.count("[") + line.count("{") > DEPTH_CAP and _depth(value) > DEPTH_CAP:
             raise RecursionError
         if _HALF_PAIR.search(line):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -189,6 +192,9 @@ def _int(raw: str) -> int:
     return int(raw)
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_float, parse_int=_int)
+
+
 def _offset_of(line: str, found: str) -> int:
     """Where the refused word of a message stands outside of strings; 0 where that cannot be told."""
     quoted = re.search(r"`(.*?)…?`", found)
@@ -223,7 +229,6 @@ def _depth(value: Json) -> int:
 
 def _json_places(line: str) -> dict[str, int]:
     """Where the value of each key of the outermost object begins, in characters from 0. The line is valid JSON."""
-    decoder = json.JSONDecoder()
     places: dict[str, int] = {}
 
     def past_space(offset: int) -> int:
@@ -232,10 +237,10 @@ def _json_places(line: str) -> dict[str, int]:
 
     place = past_space(line.index("{") + 1)
     while line[place] != "}":
-        key, place = decoder.raw_decode(line, place)
+        key, place = _DECODER.raw_decode(line, place)
         place = past_space(past_space(place) + 1)  # over the colon
         places[key] = place
-        _, place = decoder.raw_decode(line, place)
+        _, place = _DECODER.raw_decode(line, place)
         place = past_space(place)
         if line[place] == ",":
             place = past_space(place + 1)
@@ -259,7 +264,7 @@ def _read_csv(text: Text, reader: Reader) -> Rows | None:
     lines = text.content.split("\n")
     whole = True
     for number, cells, last in table:
-        if cells is None:
+        if cells is None or reader.enough(text.file):
             whole = False
             break
         if not any(cells):
@@ -309,6 +314,11 @@ def _records(text: Text, delimiter: str, reader: Reader) -> Iterator[tuple[int, 
 
 
 def _good_header(names: list[str], line: str, text: Text, delimiter: str, reader: Reader) -> bool:
+    if len(names) > COLUMNS_CAP:
+        reader.note(
+            Place(text.file, 1, 1), f"the table has {len(names):,} columns", f"at most {COLUMNS_CAP:,}", "keep the columns that are used"
+        )
+        return False
     good = True
     for place, name in enumerate(names):
         where = Place(text.file, 1, _cell_start(line, place, delimiter) + 1)

@@ -16,6 +16,7 @@ from fairmark.errors import Mistake, Problem, nearest
 MEGABYTE = 1_000_000
 TEXT_CAP = MEGABYTE  # bytes of a prompt or a Python file
 ROWS_CAP = 256 * MEGABYTE  # bytes of a file of rows
+ENOUGH_PER_FILE = 1000  # mistakes after which a file is not read on
 SHOWN_PER_FILE = 100  # a file of 100,000 wrong rows must not fill the screen
 
 ENV_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -74,6 +75,10 @@ class Reader:
                 Problem(printable(place.file), place.line, place.column, printable(found), printable(allowed), printable(remedy))
             )
 
+    def enough(self, file: str) -> bool:
+        """Whether so much is wrong with a file that reading on would only take time."""
+        return self._counts[file] >= ENOUGH_PER_FILE
+
     def finish(self) -> None:
         """Raises everything noted so far as one `Mistake`."""
         more = [
@@ -81,7 +86,7 @@ class Reader:
                 printable(file),
                 None,
                 None,
-                f"{SHOWN_PER_FILE} mistakes of this file are listed, {count - SHOWN_PER_FILE:,} more are not",
+                f"{SHOWN_PER_FILE} mistakes of this file are listed, at least {count - SHOWN_PER_FILE:,} more are not",
                 "",
                 "mend the listed ones first; often one cause is behind them all",
             )

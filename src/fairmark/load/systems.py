@@ -356,8 +356,11 @@ def prompt(written: str | None, place: Place, reader: Reader) -> Text | None:
 
 
 def slots_of(text: Text) -> list[tuple[str, Place]]:
-    """Every {{slot}} of a text and where it stands."""
-    return [(match[1], text.place(match.start())) for match in _SLOT.finditer(text.content)]
+    """Every {{slot}} of a text and where it first stands."""
+    first: dict[str, int] = {}
+    for match in _SLOT.finditer(text.content):
+        first.setdefault(match[1], match.start())
+    return [(name, text.place(start)) for name, start in first.items()]
 
 
 def check_slots(found: Sequence[tuple[str, Place]], cases: Sequence[Case], known_ids: bool, where: str, reader: Reader) -> None:
@@ -436,6 +439,8 @@ def _answers(
     lines: dict[tuple[str, int], int] = {}
     others: set[str] = set()
     for row in table.rows:
+        if reader.enough(table.file):
+            break
         if "system" in columns:
             system = word(row.fields.get(columns["system"]))
             if system != name:
