@@ -211,10 +211,10 @@ def test_recorded_marks(tmp_path: Path) -> None:
 def test_marks_on_a_scale_of_numbers_have_one_spelling(tmp_path: Path) -> None:
     files = {
         "rubric.yaml": "criteria:\n  resolves: {question: q, range: [0, 10]}\n  brief: {question: q, levels: {no: a, yes: b}}\n",
-        "study.yaml": with_grader("{recorded: marks.jsonl, criterion: resolves}").replace("resolves>=meets", "resolves>=5"),
-        "marks.jsonl": '{"case": "c1", "system": "bare", "label": 3.0}\n{"case": "c2", "system": "bare", "label": "3.50"}\n',
+        "study.yaml": with_grader("{recorded: marks.csv, criterion: resolves}").replace("resolves>=meets", "resolves>=5"),
+        "marks.csv": "case,system,label\nc1,bare,3.0\nc2,bare,3.50\nc3,bare,-0\n",
     }
-    assert [mark.label for mark in load.study(write(tmp_path, files)).graders["judge"].marks] == ["3", "3.5"]
+    assert [mark.label for mark in load.study(write(tmp_path, files)).graders["judge"].marks] == ["3", "3.5", "0"]
 
 
 def test_calibration(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from fairmark import graders, load
+from fairmark import graders, load, providers
 from fairmark.errors import Mistake
-from fairmark.load import marking
+from fairmark.load import marking, systems
 from fairmark.load.schemas import FOLDER, documents
+from fairmark.providers import weights
 from tests.load.files import RUBRIC, STUDY, write
 
 SCHEMAS = {name: json.loads((FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")) for name in ("study", "rubric")}
@@ -129,3 +130,8 @@ def test_the_checks_known_here_are_those_of_the_graders() -> None:
 
 def test_the_options_of_an_llm_grader_known_here_are_those_of_the_graders() -> None:
     assert dict(marking.LLM_OPTIONS) == {name: setting.kind for name, setting in graders.llm.OPTIONS.items()}
+
+
+def test_the_providers_known_here_are_those_there_are() -> None:
+    assert set(systems.PROVIDERS) == set(providers.PROVIDERS)
+    assert systems.LOCAL_MODELS == (weights.SMOLLM2,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
@@ -40,6 +41,7 @@ MARK_ROLES = {
     "output": ("output", "answer", "response"),
 }
 
+_NUMBER_WRITTEN = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?", re.ASCII)
 _TEXT, _TEXTS, _BOOL, _NUMBER, _WHOLE, _SHARE, _RANGE, _ANY, _MAP, _LIST = (
     "text",
     "text or list of texts",
@@ -444,10 +446,7 @@ def label_of(value: Json, scale: Criterion | None) -> str | None:
     if not label:
         return None
     if scale is not None and scale.range is not None and not scale.levels:
-        try:
-            return word(float(label)) if label not in (NOT_APPLICABLE, CANNOT_TELL) else label
-        except (ValueError, OverflowError):
-            return label
+        return word(float(label)) if _NUMBER_WRITTEN.fullmatch(label) else label
     if scale is not None and isinstance(value, float) and str(value) in scale.level_names():
         return str(value)
     return label

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from importlib.metadata import entry_points
 from urllib.parse import parse_qsl, urlsplit
 
@@ -180,7 +182,7 @@ def _local(entry: System, node: Node, reader: Reader) -> ModelSpec | None:
 
 
 def _weights(path: str, place: Place, reader: Reader) -> None:
-    start = reader.start(path, place, what="GGUF file")
+    start = reader.start(os.path.expanduser(path), place, what="GGUF file")
     if start is not None and start != b"GGUF":
         reader.note(place, f"`{clip(path)}` is not a GGUF file", "a model in GGUF format", "name the .gguf file itself")
 
@@ -488,12 +490,13 @@ def _answers(
 
 
 def word(value: Json) -> str | None:
-    """A plain value as one word: numbers as they are spelt, whole ones without a point; None for lists, mappings and nothing."""
+    """A plain value as one word: numbers in full, whole ones without a point; None for lists, mappings and nothing."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, (int, float)):
+    if isinstance(value, float):
+        # adding 0.0 takes the sign off a zero
+        return format(Decimal(repr(value + 0.0)).normalize(), "f")
+    if isinstance(value, int):
         return str(value)
     return value.strip() if isinstance(value, str) else None
 
