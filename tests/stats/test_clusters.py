@@ -95,6 +95,13 @@ def test_betting_takes_equal_clusters_by_their_means() -> None:
     assert stats.betting(np.repeat(means, 3), np.repeat(np.arange(7), 3)) == pytest.approx(stats.betting(means), abs=1e-9)
 
 
+def test_betting_aims_at_the_mean_response_and_not_at_the_mean_cluster() -> None:
+    size = np.tile(np.arange(1, 9), 60)
+    means = 0.9 - 0.06 * size
+    low, high = stats.betting(np.repeat(means, size), np.repeat(np.arange(480), size))
+    assert low < np.average(means, weights=size) < high < np.mean(means)
+
+
 def test_copies_of_a_case_are_no_new_evidence() -> None:
     y = np.linspace(0.3, 0.9, 12)
     once = stats.estimate_mean(y, None, estimand="x")
@@ -130,7 +137,7 @@ def test_few_cases_get_the_betting_interval_and_many_do_not() -> None:
 
 
 def test_betting_covers_unequal_clusters_whose_size_says_something() -> None:
-    # large clusters score lower: taking clusters by their means would aim at .63 and not at the mean response, .53
+    # large clusters score lower: taking clusters by their means would aim at .63 and not at the mean response, .56
     generator = np.random.default_rng(31)
     sizes = np.arange(1, 9)
     truth = float(np.sum(sizes * (0.9 - 0.06 * sizes)) / sizes.sum())
