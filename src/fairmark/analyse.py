@@ -251,27 +251,24 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
         )
     marked = metric.marked
     within = _estimator(kind, metric)
-    shown = within(metric.low[marked], metric.cluster[marked] if metric.cluster is not None else None, estimand, level, metric.scorer)
-    if metric.missing == 0:
-        return shown
     worst = within(metric.low, metric.cluster, estimand, level, metric.scorer)
+    if metric.missing == 0:
+        return worst
     best = within(metric.high, metric.cluster, estimand, level, metric.scorer)
-    if worst.refused is not None or best.refused is not None or shown.refused is not None:
-        refused = worst.refused or best.refused or shown.refused
-        return replace(shown, value=None, low=None, high=None, refused=refused, n_missing=metric.missing)
-    assert shown.value is not None
+    if worst.refused is not None or best.refused is not None:
+        return replace(worst, value=None, low=None, high=None, refused=worst.refused or best.refused, n_missing=metric.missing)
     assert worst.value is not None
     assert best.value is not None
     return replace(
-        shown,
+        worst,
         # an answer that is marked in part bounds the mean beyond what the fully marked ones say
-        value=min(max(shown.value, worst.value), best.value),
+        value=min(max(float(np.mean(metric.low[marked])), worst.value), best.value),
         low=worst.low,
         high=best.high,
         n_missing=metric.missing,
         low_if_worst=worst.value,
         high_if_best=best.value,
-        warnings=(*shown.warnings, f"{metric.missing} of {n} are missing: the interval spans their worst to best completion"),
+        warnings=(*worst.warnings, f"{metric.missing} of {n} are missing: the interval spans their worst to best completion"),
     )
 
 

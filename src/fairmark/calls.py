@@ -197,7 +197,7 @@ class _Pool:
         self.concurrency, self.policy, self.budget = max(1, concurrency), policy, budget
         self.watch, self.step, self.planned, self.stored = progress, step, planned, stored
         self.stop, self.rng, self.clock = stop, rng, clock
-        self.gates: dict[str, _Gate] = {}
+        self.gates: dict[tuple[str, int | None], _Gate] = {}
         self.by_name: dict[str, int] = {}
         self.failures: Counter[str] = Counter()
         self.answered = self.calls = self.in_flight = self.unasked = 0
@@ -212,7 +212,7 @@ class _Pool:
         stopping = asyncio.ensure_future(self.stop.wait())
         try:
             for job in jobs:
-                gate = self.gates.setdefault(job.provider.host, _Gate(self.concurrency))
+                gate = self._gate(job.provider)
                 entering = asyncio.ensure_future(gate.enter())
                 while not entering.done() or len(running) > WAITING_PER_SLOT * self.concurrency:
                     await asyncio.wait({entering, stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
@@ -246,6 +246,15 @@ class _Pool:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    def _gate(self, provider: Provider) -> _Gate:
+        """The gate of a provider's host. A provider that says how many questions it takes at once gets one more than that.
+
+        The one more is read while an answer is being stored; all others wait here, where no deadline runs.
+        """
+        slots = getattr(provider, "slots", None)
+        limit = self.concurrency if slots is None else min(self.concurrency, slots + 1)
+        return self.gates.setdefault((provider.host, slots), _Gate(limit))
+
     async def _withdraw(self, entering: asyncio.Future[None], gate: _Gate) -> None:
         if entering.done():
             await gate.leave(congested=False, answered=False)
@@ -271,14 +280,14 @@ class _Pool:
             self.why = f"the budget of {budget.minutes:g} minutes is used up"
         elif budget.usd is not None and self.usd is None:
             self.why = "a call of unknown price was made, so the money budget cannot be kept"
-        elif budget.usd is not None and self.usd is not None and self.usd + self._in_flight_usd() >= budget.usd and self.calls > 0:
+        elif budget.usd is not None and self.usd is not None and self.usd + self._reserved() > budget.usd:
             self.why = f"the budget of {budget.usd:g} USD is used up"
         return bool(self.why)
 
-    def _in_flight_usd(self) -> float:
-        """What is in flight will cost about what an answer has cost so far."""
+    def _reserved(self) -> float:
+        """What is in flight and the next request will cost, if they cost what an answer has cost so far."""
         finished = self.answered + sum(self.failures.values())
-        return self.in_flight * (self.usd or 0.0) / finished if finished else 0.0
+        return (self.in_flight + 1) * (self.usd or 0.0) / finished if finished else 0.0
 
     async def _one(self, job: Job, gate: _Gate) -> None:
         """One job to its end. The slot is held on entry and given back before every wait and at the end."""

@@ -26,7 +26,7 @@ from fairmark.workbench import Tally, Watch, Workbench, analyse_table
 
 EXIT_REFUTED = 100
 EXIT_UNDECIDED = 101
-DEMO_FILES = ("study.yaml", "rubric.yaml", "cases.jsonl", "calibration.jsonl", "checks.py", "prompts", "README.md")
+NOT_UNPACKED = {"recording.jsonl", "__pycache__"}
 
 
 def demo(folder: Path, *, recorded: bool, show: bool, as_json: bool, quiet: bool, events: bool) -> None:
@@ -63,9 +63,9 @@ def unpack_demo(folder: Path) -> None:
         raise Mistake.in_call(f"{folder} holds other files", allowed="a new or empty folder", remedy="name another: fairmark demo FOLDER")
     with resources.as_file(resources.files("fairmark") / "demo") as shipped:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in DEMO_FILES:
-            source, target = shipped / name, folder / name
-            if target.exists():
+        for source in sorted(shipped.iterdir()):
+            target = folder / source.name
+            if source.name in NOT_UNPACKED or target.exists():
                 continue
             if source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

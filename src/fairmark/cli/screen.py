@@ -16,7 +16,9 @@ from rich.text import Text
 
 from fairmark.errors import CannotDo, FairmarkError, Mistake
 from fairmark.records import Progress
-from fairmark.results import Analysis, Estimate, HypothesisResult, as_json
+from fairmark.report import sentences
+from fairmark.report.figures import figures_of
+from fairmark.results import Analysis, Estimate, as_json
 
 SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
 ACCENT = "cyan"
@@ -68,56 +70,43 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def interval(estimate: Estimate, bound: float | None = None) -> str:
-    """`0.81 [0.77, 0.85]`, with as many digits as it takes to stay on the right side of the bound."""
-    if estimate.refused is not None or estimate.value is None or estimate.low is None or estimate.high is None:
+def interval(estimate: Estimate) -> str:
+    """An estimate out of 100 with its range, in the words of the report."""
+    if estimate.refused is not None:
         return "no figure"
-    for digits in (2, 3, 4, 6):
-        low, high = f"{estimate.low:.{digits}f}", f"{estimate.high:.{digits}f}"
-        if bound is None or ((float(low) > bound) == (estimate.low > bound) and (float(high) < bound) == (estimate.high < bound)):
-            break
-    return f"{estimate.value:.{digits}f} [{low}, {high}]"
+    return sentences.figure_words(estimate, figures_of(estimate, bounds=(0.0, 1.0), words=True), difference=False)
 
 
 def verdicts(analysis: Analysis, *, only: set[str] | None = None) -> None:
-    """The verdict table."""
+    """The verdict table, in the words of the report."""
     shown = [result for result in analysis.hypotheses if only is None or result.id in only]
     if not shown:
         out.print("No hypothesis is declared, so there is no verdict. Add `hypotheses:` to the study.")
         return
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
-    table.add_column("Verdict")
-    table.add_column("What was expected", overflow="fold", max_width=64)
-    table.add_column("Found [range]", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("What was expected", overflow="fold", ratio=3)
+    table.add_column("What was found", overflow="fold", ratio=2)
     for result in shown:
-        word = f"{SHAPES[result.verdict]} {result.verdict}"
-        text = Text(word, style=f"bold {ACCENT}" if result.verdict != "undecided" else "")
+        text = Text(f"{SHAPES[result.verdict]} {result.verdict}", style=f"bold {ACCENT}" if result.verdict != "undecided" else "")
         about = result.text or f"{' v '.join(result.systems)} on {result.on}"
         if result.exploratory:
             about += " (exploratory)"
-        table.add_row(result.id, text, about, interval(result.estimate, _bound(result)))
+        figures = sentences.figures_for(result)
+        found = "no figure" if figures is None else sentences.figure_words(result.estimate, figures, difference=sentences.compared(result))
+        table.add_row(result.id, text, about, found)
     out.print(table)
     for result in shown:
         if result.verdict == "undecided":
-            reason = (
-                result.estimate.refused.why if result.estimate.refused is not None else "the range holds the value it was tested against"
-            )
-            out.print(f"{result.id} is undecided: {reason}. Next: {result.next}.", style="dim")
-
-
-def _bound(result: HypothesisResult) -> float:
-    return -result.margin if result.kind == "no_worse_than" else result.margin
+            out.print(f"{result.id}: {sentences.unknown_because(result)} {sentences.what_next(result)}", style="dim")
 
 
 def systems(analysis: Analysis) -> None:
     """One line a system: planned = answered + failed + pending, always."""
     for system in analysis.systems:
         cost = "cost unknown" if system.cost_usd is None else f"{system.cost_usd:.4f} USD"
-        out.print(
-            f"{system.system}: {system.planned} planned = {system.answered} answered + {system.failed} failed + {system.pending} pending; "
-            f"score {interval(system.score)}; {cost}"
-        )
+        out.print(f"{system.system}: {sentences.counted(system)}; score {interval(system.score)}; {cost}")
 
 
 class Watcher:

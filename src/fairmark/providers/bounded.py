@@ -15,6 +15,7 @@ class Bounded:
         self.host = provider.host
         self.seconds = seconds
         self.concurrency = concurrency
+        self.slots = getattr(provider, "slots", None)
         self._provider = provider
         self._free = asyncio.Semaphore(concurrency) if concurrency is not None else None
 
