@@ -276,12 +276,14 @@ Within = Callable[[FloatArray, "IntArray | None", str, float, Scorer], Estimate]
 
 
 def _estimator(kind: str, metric: Metric) -> Within:
+    cases = len(np.unique(metric.case))
+
     def within(values: FloatArray, cluster: IntArray | None, estimand: str, level: float, scorer: Scorer) -> Estimate:
         if kind == "gated":
-            return stats.gated_mean(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer)
+            return stats.gated_mean(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer, n_cases=cases)
         if kind == "rate" or metric.binary:
-            return stats.estimate_rate(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer)
-        return stats.estimate_mean(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer)
+            return stats.estimate_rate(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer, n_cases=cases)
+        return stats.estimate_mean(values, cluster, estimand=estimand, confidence_level=level, scorer=scorer, n_cases=cases)
 
     return within
 
@@ -319,6 +321,7 @@ class Evidence:
     wins: int | None = None
     losses: int | None = None
     ties: int | None = None
+    smallest_p: float = 0.0  # no one-sided p can be smaller with so few clusters
 
     @property
     def up(self) -> bool:
@@ -414,18 +417,20 @@ def _judge(
         losses=evidence.losses,
         ties=evidence.ties,
         why=why,
-        next=_next(evidence, verdict, smallest),
+        next=_next(evidence, verdict, smallest, support[1] if support else None),
         smallest_visible=smallest,
     )
 
 
-def _next(evidence: Evidence, verdict: VerdictWord, smallest: float | None) -> str:
+def _next(evidence: Evidence, verdict: VerdictWord, smallest: float | None, alpha: float | None) -> str:
     if verdict != "undecided":
         return ""
     if evidence.estimate.refused is not None:
         return evidence.estimate.refused.next
     if evidence.estimate.n_missing:
         return "run again to fill in what is missing: the undecided range includes its worst and best completion"
+    if alpha is not None and evidence.smallest_p > alpha:
+        return f"add cases: with so few, no result could decide it at the level of {alpha:.3g} that many hypotheses leave"
     if smallest is not None:
         return f"add cases: with these, a difference of about {smallest * 100:.0f} points would have been noticed"
     return "add cases"
@@ -538,6 +543,7 @@ def _two_systems(table: Table, hypothesis: Hypothesis, estimand: str, explorator
         wins=int(np.count_nonzero(seen > 0)),
         losses=int(np.count_nonzero(seen < 0)),
         ties=int(np.count_nonzero(seen == 0)),
+        smallest_p=worst.smallest_p,
     )
 
 

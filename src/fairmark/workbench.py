@@ -76,6 +76,7 @@ class Watch:
 
     progress: Callable[[Progress], None] | None = None
     notify: Callable[[str], None] | None = None  # one line worth saying, such as a download
+    quarter: Callable[[], None] | None = None  # another quarter of the answers is in and marked by checks
     responses_done: Callable[[], None] | None = None  # all answers are in and their checks are marked
     stop: asyncio.Event | None = field(default=None)
 
@@ -117,6 +118,7 @@ class Workbench:
         self._connect = connect
         self._own_graders = tuple(graders)
         self._policy = policy
+        self._warnings: tuple[str, ...] = ()
         self._store: Store | None = None
         self._notify: Callable[[str], None] | None = None
 
@@ -250,10 +252,19 @@ class Workbench:
 
         one_at_a_time = asyncio.Lock()  # checks written by people need not be safe for threads
 
+        todo = sum(slot.missing(retry_failed=retry_failed) for slot in slots)
+        quarters = {todo * part // 4 for part in (1, 2, 3)} - {0}
+        made = 0
+
         async def arrived(slot: Slot) -> None:
-            if slot.response is not None and slot.response.answer is not None:
-                async with one_at_a_time:
+            nonlocal made
+            made += 1
+            reached = made in quarters and watch.quarter is not None
+            async with one_at_a_time:
+                if slot.response is not None and slot.response.answer is not None:
                     await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
+                if reached and watch.quarter is not None:
+                    await asyncio.to_thread(watch.quarter)
 
         answered = await running.respond(
             slots,
@@ -354,7 +365,7 @@ class Workbench:
         plans = self.store.plans(self._plan_name)
         frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
         trust = calibrating.trust(self.study, table, self._calibration())
-        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns())
+        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=self._warnings)
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
 
     def exhibits(self) -> tuple[Exhibit, ...]:
@@ -553,6 +564,11 @@ def analyse_table(
         text = f"{better} is better than {than} on {target}" + (f" by at least {by:g}" if by else "")
         study = replace(study, hypotheses=(Hypothesis("H1", "better", better, target, text, than, by, primary=True),))
     bench = Workbench(study, memory=True, env={})
+    bench._warnings = tuple(
+        f"Several cases share a value of “{column}”. If they belong together, say --column cluster={column}: the ranges are too narrow else."
+        for column in table.cluster_suspects
+        if study.cluster is None
+    )
     bench.run()
     return bench
 

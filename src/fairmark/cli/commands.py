@@ -182,6 +182,22 @@ def _run(
     """Runs with live progress; Ctrl-C once drains and saves, twice stops at once."""
     watcher = screen.Watcher(quiet=quiet, events=events)
 
+    decided: set[str] = set()
+
+    def quarter() -> None:
+        """Says what is decided already: the range counts every missing answer once for and once against a hypothesis."""
+        if as_json or quiet:
+            return
+        analysis = bench.analyse()
+        new = [result for result in analysis.hypotheses if result.verdict != "undecided" and result.id not in decided]
+        if new:
+            decided.update(result.id for result in new)
+            missing = sum(system.pending for system in analysis.systems)
+            with watcher.paused():
+                screen.out.print(f"Decided already, however the {missing} answers turn out that are still missing:")
+                screen.verdicts(analysis, only={result.id for result in new})
+                screen.out.print("")
+
     def responses_done() -> None:
         waiting = any(spec.kind == "llm" for spec in bench.study.graders.values())
         if as_json or quiet or not waiting:
@@ -205,7 +221,7 @@ def _run(
 
         with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGINT, once)
-        watch = Watch(progress=watcher.progress, notify=watcher.notify, responses_done=responses_done, stop=stop)
+        watch = Watch(progress=watcher.progress, notify=watcher.notify, quarter=quarter, responses_done=responses_done, stop=stop)
         return await bench.run_async(watch, retry_failed=retry_failed, budget=budget)
 
     with watcher.watching():
