@@ -1,0 +1,55 @@
+"""The documentation is true: its Python runs, its links lead somewhere, its commands exist, its tree is the tree."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def _commands() -> set[str]:
+    import typer.main
+
+    from fairmark.cli.app import app
+
+    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_the_command_reference_is_current() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]
+    assert (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere_and_commands_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    if page.name == "CHANGELOG.md":
+        return
+    for command in re.findall(r"(?:^|`|&& )(?:\S*/)?fairmark ([a-z]+)", text, flags=re.MULTILINE):
+        assert command in _commands(), f"{page.name} names `fairmark {command}`"
+
+
+def test_the_ten_lines_of_python_run_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "python.md").read_text(encoding="utf-8"), re.DOTALL)[0]
+    exec(code, {})
+    assert "H1 supported" in capsys.readouterr().out
+
+
+def test_the_readmes_tree_names_every_room() -> None:
+    tree = (ROOT / "README.md").read_text(encoding="utf-8")
+    for room in (ROOT / "src" / "fairmark").iterdir():
+        if room.name.startswith("_") or room.name == "py.typed":
+            continue
+        assert re.search(rf"\b{re.escape(room.name.removesuffix('.py'))}\b", tree), f"README.md does not name {room.name}"
+
+
+def test_no_page_names_a_path_of_a_machine() -> None:
+    for page in PAGES:
+        assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", page.read_text(encoding="utf-8")), page
