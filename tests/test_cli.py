@@ -187,6 +187,14 @@ def test_forget_removes_the_texts_from_the_files(scaffold: Path, tmp_path: Path)
     assert document("store", "forget", rows[0]["id"], "-c", folder)["emptied"] == 0
 
 
+def test_the_store_can_be_checked(scaffold: Path) -> None:
+    assert fairmark("run", "-c", scaffold, "--quiet").returncode == 0
+    found = document("store", "check", "-c", scaffold)
+    assert found["integrity"] == "ok"
+    assert found["sent_and_never_answered"] == []
+    assert found["counts"]["responses"] == 24
+
+
 def test_help_names_every_command() -> None:
     done = fairmark("--help")
     for command in ("demo", "init", "check", "plan", "run", "calibrate", "analyse", "report", "gate", "selfcheck", "doctor", "store"):

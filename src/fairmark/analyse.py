@@ -37,7 +37,6 @@ from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
 from fairmark.study import Hypothesis, Study, SystemSpec, deviations, receipt
 from fairmark.table import Cell, FloatArray, IntArray, Metric, Pairs, Row, Table
 
-TOO_FEW_CLUSTERS = 6
 SMALLEST_GROUP = 5  # below this a group is not shown: too few to say, and people could be recognised
 Side = Literal["low", "high"]
 

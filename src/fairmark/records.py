@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -361,8 +360,3 @@ def grade_key(grader: Grader, item: Item, *, repeat: int = 0) -> str:
             "repeat": repeat,
         }
     )
-
-
-def finite(number: float) -> float | None:
-    """The number, or None for NaN and infinity, which no record may hold."""
-    return number if math.isfinite(number) else None

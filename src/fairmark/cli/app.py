@@ -183,6 +183,14 @@ def store_forget(
     commands.forget(case, config, as_json=as_json)
 
 
+@store_app.command("check")
+def store_check(config: Config = HERE, as_json: AsJson = False) -> None:
+    """Count what the store holds, name what was sent and never came back, and verify the file."""
+    from fairmark.cli import commands
+
+    commands.check_store(config, as_json=as_json)
+
+
 def main() -> None:
     """The `fairmark` program: errors become plain words and exit codes, and only our bugs show a traceback."""
     from fairmark.errors import FairmarkError

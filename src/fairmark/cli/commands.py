@@ -444,6 +444,19 @@ def forget(case: str, config: Path, *, as_json: bool) -> None:
     screen.out.print("The case's own file is yours to edit: remove it there too.")
 
 
+def check_store(config: Path, *, as_json: bool) -> None:
+    with _open(config, "1") as bench:
+        counts, lost, integrity = bench.store.counts(), bench.store.orphans(), bench.store.integrity()
+    if as_json:
+        screen.document({"counts": counts, "sent_and_never_answered": [list(orphan) for orphan in lost], "integrity": integrity})
+    else:
+        screen.pairs({name: str(count) for name, count in counts.items()})
+        screen.out.print(f"{len(lost)} requests were sent and never answered; they may have been paid for. `fairmark run` asks again.")
+        screen.out.print(f"The file: {integrity}.")
+    if integrity != "ok":
+        raise SystemExit(1)
+
+
 def _open(config: Path, wave: str, *, keep: bool = True) -> Workbench:
     """The study on the bench. Without a store yet, commands that only read do not make one."""
     bench = Workbench(config, wave=wave)
