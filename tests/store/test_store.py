@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
+import random
 import sqlite3
-import subprocess
-import sys
-import textwrap
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, inspect
 
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Failure, Grade, Response, Span, Usage
-from fairmark.store import Store, upgrade
-from fairmark.store.tables import metadata
+from fairmark.store import Orphan, Store
+from tests.store.rows import grade, response
 
 anything = st.text(st.characters(codec=None), max_size=30)  # lone surrogates and NUL included
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
@@ -39,24 +34,63 @@ answers = st.builds(
 failures = st.builds(Failure, kind=st.sampled_from(["timeout", "bad_request"]), where=anything, why=anything, retry_after=numbers)
 
 
-def response(key: str = "k" * 64, **changes: Any) -> Response:
-    return replace(Response(key, "c1", "bare", 1, "1", Answer("Certainly, Ms Example."), None, 7), **changes)
+responses = st.builds(
+    Response,
+    anything,
+    anything,
+    anything,
+    st.integers(1, 2**63 - 1),
+    anything,
+    st.none() | answers,
+    st.none() | failures,
+    st.integers(0, 2**62),
+)
+spans = st.builds(Span, anything, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9))
+grades = st.builds(
+    Grade,
+    key=anything,
+    case_id=anything,
+    criterion=anything,
+    grader=anything,
+    rater=anything,
+    repeat=st.integers(0, 9),
+    label=st.none() | anything,
+    failure=st.none() | failures,
+    reason=anything,
+    evidence=st.lists(spans, max_size=3).map(tuple),
+    confidence=numbers,
+    level_order=st.lists(anything, max_size=3).map(tuple),
+    answer=st.none() | answers,
+    source=anything,
+    at=st.integers(0, 2**62),
+)
 
 
-def grade(key: str = "g" * 64, **changes: Any) -> Grade:
-    return replace(Grade(key, "c1", "tone", "judge", label="kind", reason="It is warm.", at=8), **changes)
-
-
-@settings(max_examples=60, deadline=None)
-@given(answers, failures, st.booleans(), anything)
-def test_every_field_comes_back(answer: Answer, failure: Failure, failed: bool, words: str) -> None:
+@settings(max_examples=80, deadline=None)
+@given(responses, grades)
+def test_every_field_comes_back(one: Response, two: Grade) -> None:
     with Store.open(None) as store:
-        one = response(answer=None if failed else answer, failure=failure if failed else None)
-        two = grade(answer=answer, reason=words, evidence=(Span(words, 0, 3), Span("not there")), level_order=("a", "b"), confidence=0.5)
         store.add_response(one).result()
         store.add_grade(two).result()
         assert store.responses([one.key]) == {one.key: one}
         assert store.grades([two.key]) == {two.key: two}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["add", "forget"]), st.sampled_from("abc"), st.integers(0, 2)), max_size=25))
+def test_it_holds_what_a_dictionary_would_hold(steps: list[tuple[str, str, int]]) -> None:
+    model: dict[str, Response] = {}
+    with Store.open(None) as store:
+        for place, (step, case, number) in enumerate(steps):
+            if step == "add":
+                record = response(f"{case}{number}", case_id=case, answer=Answer(f"answer {place}"))
+                store.add_response(record).result()
+                model[record.key] = record
+            else:
+                store.forget(case)
+                model = {key: record for key, record in model.items() if record.case_id != case}
+        assert store.responses(f"{case}{number}" for case in "abc" for number in range(3)) == model
+        assert store.counts()["responses"] == sum(step == "add" for step, _, _ in steps)
 
 
 def test_the_newest_row_of_a_key_holds_and_the_older_one_stays(tmp_path: Path) -> None:
@@ -71,6 +105,60 @@ def test_the_newest_row_of_a_key_holds_and_the_older_one_stays(tmp_path: Path) -
 def test_nan_is_refused() -> None:
     with Store.open(None) as store, pytest.raises(ValueError, match="JSON"):
         store.add_response(response(answer=Answer("x", cost_usd=float("nan"))))
+
+
+def test_a_number_without_room_is_refused_and_spoils_no_other_row() -> None:
+    with Store.open(None) as store:
+        good = store.add_response(response())
+        with pytest.raises(ValueError, match="too large"):
+            store.add_response(response("l" * 64, at=2**63))
+        assert good.result() is None
+        assert store.counts()["responses"] == 1
+
+
+def test_any_number_of_keys_is_read_at_once() -> None:
+    records = [response(f"{number:064}", trial=number + 1) for number in range(21_000)]
+    with Store.open(None) as store:
+        for record in records:
+            written = store.add_response(record)
+        written.result()
+        assert store.responses(record.key for record in records) == {record.key: record for record in records}
+        assert store.responses([]) == {}
+
+
+def test_many_threads_write_and_read(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store, ThreadPoolExecutor(8) as threads:
+
+        def work(number: int) -> bool:
+            record = response(f"{number:064}", trial=number + 1)
+            store.add_response(record).result()
+            return store.responses([record.key]) == {record.key: record}
+
+        assert all(threads.map(work, range(200)))
+        assert store.counts()["responses"] == 200
+
+
+def test_a_waiter_that_gives_up_loses_nothing_and_stops_nobody(tmp_path: Path) -> None:
+    async def impatient(store: Store) -> None:
+        waiting = asyncio.ensure_future(asyncio.wrap_future(store.add_response(response())))  # type: ignore[arg-type]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    with Store.open(tmp_path / "s.db") as store:
+        asyncio.run(impatient(store))
+        store.add_response(response("l" * 64)).result(10)
+        assert len(store.responses(["k" * 64, "l" * 64])) == 2
+
+
+def test_closing_writes_what_is_waiting_and_ends_writing(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        futures = [store.add_response(response(str(number))) for number in range(5000)]
+    assert all(future.done() for future in futures)
+    with pytest.raises(RuntimeError, match="closed"):
+        store.add_response(response())
+    store.close()
+    with Store.open(tmp_path / "s.db", read_only=True) as store:
+        assert store.counts()["responses"] == 5000
 
 
 def test_a_mark_stays_bound_to_the_grade_it_became_first() -> None:
@@ -92,10 +180,12 @@ def test_plans_are_recorded_once_each_and_in_order() -> None:
 
 def test_what_was_sent_and_never_came_back_is_an_orphan() -> None:
     with Store.open(None) as store:
-        for key in ("a", "b"):
-            store.add_intent(key, "response", "bare", 1).result()
-        store.add_response(response("a")).result()
-        assert store.orphans() == (("b", "response", "bare"),)
+        for at, key in enumerate(["came", "lost", "lost", "lost again"]):
+            store.add_intent(key, "response", "bare", at).result()
+        store.add_response(response("came", at=10)).result()
+        store.add_response(response("lost again", at=11)).result()
+        store.add_intent("lost again", "response", "bare", 12).result()
+        assert store.orphans() == (Orphan("lost", "response", "bare", 2), Orphan("lost again", "response", "bare", 1))
 
 
 def test_forgetting_takes_the_bytes_out_of_the_files(tmp_path: Path) -> None:
@@ -113,120 +203,65 @@ def test_forgetting_takes_the_bytes_out_of_the_files(tmp_path: Path) -> None:
         assert store.integrity() == "ok"
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "s.db"
+def test_forgetting_takes_an_id_that_names_a_person_out_of_the_plans(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store.open(path) as store:
+        store.freeze("study", "f" * 64, {"cases": {"ana@example.org": "1", "c2": "2"}}, 1, "0.1.0")
+        store.add_response(response(case_id="ana@example.org")).result()
+        store.add_response(response("l" * 64, case_id="c2")).result()
+        store.forget("ana@example.org")
+        store.forget("c2")
+        (plan,) = store.plans("study")
+        assert plan.document == {"cases": {"forgotten 1": "1", "forgotten 2": "2"}}
+        assert plan.fingerprint == "f" * 64
+        assert store.counts()["forgotten"] == 2
+        assert b"ana@example" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_forgetting_is_finished_once_nobody_else_reads(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store.open(path, patience=0.1) as store:
+        store.add_response(response()).result()
+        reader = sqlite3.connect(path)
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM response").fetchone() == (1,)
+        with pytest.raises(CannotDo, match="bytes are still in the file") as held:
+            store.forget("c1")
+        assert held.value.code == "BUSY"
+        assert store.responses(["k" * 64]) == {}
+        reader.close()
+        assert store.forget("c1") == 0
+        assert b"Ms Example" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_integrity_notices_a_text_that_was_changed_or_lost(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
     with Store.open(path) as store:
         store.add_response(response()).result()
-        assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
-        assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
-
-
-def test_a_store_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    Store.open(path).close()
-    path.chmod(0o666)
-    with pytest.raises(CannotDo, match="everybody") as refused:
-        Store.open(path)
-    assert refused.value.code == "NOT_PRIVATE"
-
-
-def test_reading_only_reads(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    with pytest.raises(CannotDo, match="no store"):
-        Store.open(path, read_only=True)
-    with Store.open(path) as store:
-        store.add_response(response()).result()
-    with Store.open(path, read_only=True) as store:
-        assert store.responses(["k" * 64])
-        with pytest.raises(CannotDo, match="reading only"):
-            store.add_response(response())
-
-
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be taken for one", b"SQLite format 3\0" + b"\xff" * 200])
-def test_a_file_that_is_no_store_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "s.db"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(CannotDo):
-        Store.open(path)
-    assert path.read_bytes() == content
-
-
-def test_another_programs_database_and_a_newer_store_are_refused(tmp_path: Path) -> None:
-    other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
-        connection.execute("CREATE TABLE things (x)")
-    with pytest.raises(CannotDo, match="another program"):
-        Store.open(other)
-    newer = tmp_path / "newer.db"
-    Store.open(newer).close()
-    with sqlite3.connect(newer) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(CannotDo, match="newer fairmark"):
-        Store.open(newer)
-
-
-def test_migrations_and_tables_give_the_same_shape() -> None:
-    shapes = []
-    for migrate in (True, False):
-        engine = create_engine("sqlite://")
-        with engine.begin() as connection:
-            upgrade(connection) if migrate else metadata.create_all(connection)
-            seen = inspect(connection)
-            shapes.append(
-                {
-                    table: (
-                        [(c["name"], str(c["type"]), c["nullable"], c["primary_key"]) for c in seen.get_columns(table)],
-                        sorted((i["name"] or "", tuple(i["column_names"])) for i in seen.get_indexes(table)),
-                    )
-                    for table in seen.get_table_names()
-                    if table != "alembic_version"
-                }
-            )
-    assert shapes[0] == shapes[1]
-
-
-WRITER = textwrap.dedent(
-    """
-    import sys
-    from fairmark.records import Answer, Response
-    from fairmark.store import Store
-    store = Store.open(sys.argv[1])
-    for number in range(int(sys.argv[2]), int(sys.argv[3])):
-        store.add_response(Response(f"{number:064}", f"c{number}", "s", 1, "1", Answer("x" * 500))).result()
-        print(number, flush=True)
-    store.close()
-    """
-)
-
-
-def _writer(path: Path, first: int, last: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first), str(last)], stdout=subprocess.PIPE, text=True)
-
-
-def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    first = 0
-    for pause in (5, 17, 40):
-        child = _writer(path, first, first + 10_000)
-        assert child.stdout is not None
-        said = [int(child.stdout.readline()) for _ in range(pause)]
-        os.kill(child.pid, signal.SIGKILL)
-        said += [int(line) for line in child.stdout if line.endswith("\n")]
-        child.wait()
-        child.stdout.close()
-        with Store.open(path) as store:
-            assert store.integrity() == "ok"
-            assert len(store.responses(f"{number:064}" for number in said)) == len(said)
-        first += 10_000
-
-
-def test_two_processes_write_into_one_store(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    children = [_writer(path, 1000 * place, 1000 * place + 60) for place in range(2)]
-    for child in children:
-        child.communicate(timeout=60)
-        assert child.returncode == 0
-    with Store.open(path) as store:
-        assert store.counts()["responses"] == 120
+        store.add_response(response("l" * 64)).result()
         assert store.integrity() == "ok"
+        with sqlite3.connect(path) as other:
+            other.execute("UPDATE content SET text = replace(text, 'Certainly', 'Never') WHERE hash = (SELECT min(hash) FROM content)")
+            other.execute("DELETE FROM content WHERE hash = (SELECT max(hash) FROM content)")
+        assert store.integrity().splitlines() == ["1 rows point at a text that is not there", "1 texts were changed after they were stored"]
+        other.close()
+
+
+def test_what_a_writer_may_not_say_is_our_bug_and_leaves_the_store_usable() -> None:
+    with Store.open(None) as store:
+        with pytest.raises(TypeError, match="not part of a record"):
+            store.add_response(response(answer=Answer("x", usage=object())))  # type: ignore[arg-type]
+        store.add_response(response()).result()
+        assert store.counts()["responses"] == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("ab"), max_size=6), st.randoms(use_true_random=False))
+def test_a_mark_belongs_to_the_first_grade_of_it(order: list[str], rng: random.Random) -> None:
+    with Store.open(None) as store:
+        first: dict[str, str] = {}
+        for number, source in enumerate(order):
+            key = f"{number}-{rng.random()}"
+            first.setdefault(source, key)
+            store.add_grade(grade(key, source=source)).result()
+        assert store.bound(["a", "b", "a"]) == first

@@ -8,10 +8,12 @@ from typing import Any
 
 from fairmark.records import Answer, Failure, Grade, Response, Span, Usage
 
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (Response, Grade, Answer, Failure, Usage, Span)}
+
 
 def write(record: Response | Grade) -> str:
     """The record as one JSON text. `ValueError` for NaN and infinity, which no record may hold."""
-    return json.dumps(_plain(record), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return _encode(record)
 
 
 def read_response(text: str) -> Response:
@@ -34,12 +36,14 @@ def read_grade(text: str) -> Grade:
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (Response, Grade, Answer, Failure, Usage, Span)):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value
+def _plain(value: Any) -> dict[str, Any]:
+    names = _FIELDS.get(type(value))
+    if names is None:
+        raise TypeError(f"{type(value).__name__} is not part of a record")
+    return {name: getattr(value, name) for name in names}
+
+
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=_plain).encode
 
 
 def _failure(found: dict[str, Any] | None) -> Failure | None:

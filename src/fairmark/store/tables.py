@@ -6,7 +6,7 @@ while every row and key stays.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -54,7 +54,7 @@ response = Table(
     Column("failure", String),  # kind; NULL where it was answered
     Column("usd", Float),
     Column("at", Integer, nullable=False),
-    Column("record", String(64), nullable=False),  # hash of the whole record in `content`
+    Column("record", String(64), ForeignKey("content.hash"), nullable=False),  # the whole record in `content`
     Index("ix_response_key", "key", "seq"),
     Index("ix_response_case", "case_id"),
     sqlite_autoincrement=True,
@@ -74,7 +74,7 @@ grade = Table(
     Column("source", String, nullable=False),  # digest of a recorded mark, empty otherwise
     Column("usd", Float),
     Column("at", Integer, nullable=False),
-    Column("record", String(64), nullable=False),
+    Column("record", String(64), ForeignKey("content.hash"), nullable=False),
     Index("ix_grade_key", "key", "seq"),
     Index("ix_grade_case", "case_id"),
     Index("ix_grade_source", "source"),

@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.String),
         sa.Column("usd", sa.Float),
         sa.Column("at", sa.Integer, nullable=False),
-        sa.Column("record", sa.String(64), nullable=False),
+        sa.Column("record", sa.String(64), sa.ForeignKey("content.hash"), nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_response_key", "response", ["key", "seq"])
@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String, nullable=False),
         sa.Column("usd", sa.Float),
         sa.Column("at", sa.Integer, nullable=False),
-        sa.Column("record", sa.String(64), nullable=False),
+        sa.Column("record", sa.String(64), sa.ForeignKey("content.hash"), nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_grade_key", "grade", ["key", "seq"])
