@@ -145,7 +145,10 @@ def test_peoples_marks_decide_before_checks() -> None:
     assert result.estimate.value == 0.0
 
 
-@pytest.mark.parametrize(("chosen", "code"), [("self-selected", "MARKS_NOT_RANDOM"), ("unknown", "MARKS_NOT_RANDOM"), ("stratified", "NEEDS_WEIGHTS")])
+@pytest.mark.parametrize(
+    ("chosen", "code"),
+    [("self-selected", "MARKS_NOT_RANDOM"), ("unknown", "MARKS_NOT_RANDOM"), ("stratified", "NEEDS_WEIGHTS")],
+)
 def test_marks_that_were_not_chosen_at_random_decide_nothing(chosen: str, code: str) -> None:
     with bench(_marked({f"c{n}": "yes" for n in range(1, 9)}, chosen=chosen)) as made:
         made.run()
@@ -197,9 +200,7 @@ def test_a_mark_that_says_which_answer_it_was_given_to_is_held_to_it() -> None:
 
 
 def _calibrated(marks: list[str], says: str) -> tuple[Study, Fake]:
-    items = tuple(
-        CalibrationItem(Item(f"k{n}", (Message("user", "?"),), f"answer {n}"), {"tone": label}) for n, label in enumerate(marks)
-    )
+    items = tuple(CalibrationItem(Item(f"k{n}", (Message("user", "?"),), f"answer {n}"), {"tone": label}) for n, label in enumerate(marks))
     reply = json.dumps({"evidence": "", "reason": "so", "level": says})
     fake = Fake(lambda q: Answer(reply, "stop", cost_usd=0.0) if q.schema is not None else helpful(q))
     on_tone = Hypothesis("H1", "better", "guided", "tone>=neutral", "Kinder", "bare", 0.0, primary=True)

@@ -109,6 +109,9 @@ def _system(table: Table, name: str, level: float) -> SystemResult:
     warnings = []
     if counts.truncated:
         warnings.append(f"{counts.truncated} of {counts.answered} answers were cut off at the token limit")
+    raw = table.criteria_by_llm("score")
+    if raw:
+        warnings.append(f"the rubric score counts raw marks of a language model on {', '.join(raw)}")
     return SystemResult(
         system=name,
         description=describe(table.study.systems[name]),
@@ -648,12 +651,13 @@ def _not_tested(study: Study) -> tuple[str, ...]:
 
 
 def _marked_by(study: Study) -> tuple[str, ...]:
-    sentences = []
+    checked = [f"{criterion} ({spec.check})" for spec in study.graders.values() if spec.kind == "check" for criterion in spec.criteria]
+    sentences = [f"Checks marked {', '.join(checked)}."] if checked else []
     for name, spec in study.graders.items():
         criteria = ", ".join(spec.criteria)
         if spec.kind == "check":
-            sentences.append(f"A check ({spec.check}) marked {criteria}.")
-        elif spec.kind == "llm":
+            continue
+        if spec.kind == "llm":
             model = spec.model.name if spec.model else "a model"
             sentences.append(f"The LLM grader {name} ({model}) marked {criteria}.")
         else:

@@ -565,7 +565,8 @@ def analyse_table(
         study = replace(study, hypotheses=(Hypothesis("H1", "better", better, target, text, than, by, primary=True),))
     bench = Workbench(study, memory=True, env={})
     bench._warnings = tuple(
-        f"Several cases share a value of “{column}”. If they belong together, say --column cluster={column}: the ranges are too narrow else."
+        f"Several cases share a value of “{column}”. If they belong together, say --column cluster={column}: "
+        "without it the ranges are too narrow."
         for column in table.cluster_suspects
         if study.cluster is None
     )
