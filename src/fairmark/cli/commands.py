@@ -185,7 +185,7 @@ def _run(
     decided: set[str] = set()
 
     def quarter() -> None:
-        """Says what is decided already: the range counts every missing answer once for and once against a hypothesis."""
+        """Says what is decided already: the range runs from the worst to the best completion of what is missing."""
         if as_json or quiet:
             return
         analysis = bench.analyse()
@@ -194,7 +194,7 @@ def _run(
             decided.update(result.id for result in new)
             missing = sum(system.pending for system in analysis.systems)
             with watcher.paused():
-                screen.out.print(f"Decided already, however the {missing} answers turn out that are still missing:")
+                screen.out.print(f"Decided already, counting each of the {missing} missing answers the other way:")
                 screen.verdicts(analysis, only={result.id for result in new})
                 screen.out.print("")
 
