@@ -192,9 +192,8 @@ def _run(
         new = [result for result in analysis.hypotheses if result.verdict != "undecided" and result.id not in decided]
         if new:
             decided.update(result.id for result in new)
-            missing = sum(system.pending for system in analysis.systems)
             with watcher.paused():
-                screen.out.print(f"Decided already, counting each of the {missing} missing answers the other way:")
+                screen.out.print("Decided already, counting every answer that is still missing the other way:")
                 screen.verdicts(analysis, only={result.id for result in new})
                 screen.out.print("")
 
