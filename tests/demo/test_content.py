@@ -176,7 +176,7 @@ MODEL_ANSWER = (
 )
 
 
-def test_the_model_answer_of_the_guided_prompt_passes_every_rule_but_one(study: Study) -> None:
+def test_the_model_answer_of_the_guided_prompt_passes_every_check_but_one(study: Study) -> None:
     assert study.systems["guided"].prompt is not None
     assert MODEL_ANSWER in study.systems["guided"].prompt
     assert label(study, "rules", MODEL_ANSWER, CHILD) == "kept"
