@@ -13,6 +13,7 @@ import pytest
 
 from fairmark import calls
 from fairmark.calls import Job, Policy, Tally, perform
+from fairmark.errors import CannotDo
 from fairmark.records import Answer, Failure, Progress, Question
 from fairmark.study import Budget
 
@@ -125,6 +126,16 @@ def test_a_refused_key_stops_everything_to_that_host() -> None:
     assert len(seen.outcomes) == 20
 
 
+def test_a_key_refused_for_one_provider_stops_no_other_on_that_host() -> None:
+    refused, fine = Scripted([fail("auth")]), Scripted([GOOD])
+    seen = Seen()
+    mixed = [
+        Job(f"{name}{n}", "response", name, Question(), provider) for n in range(9) for name, provider in (("a", refused), ("b", fine))
+    ]
+    tally = asyncio.run(perform(mixed, record=seen.record, intent=seen.intent, concurrency=1, clock=Clock(), planned=18))
+    assert (tally.answered, tally.failures, refused.asked, fine.asked) == (9, {"auth": 9}, 1, 9)
+
+
 def test_tries_are_counted_and_end() -> None:
     tally, _ = go(Scripted([fail("server_error")]), policy=Policy(tries=4))
     assert (tally.calls, tally.failed) == (4, 1)
@@ -153,6 +164,31 @@ def test_a_hanging_endpoint_meets_the_deadline() -> None:
     tally, seen = go(Scripted([hang]), policy=Policy(deadline=0.02, tries=2))
     assert tally.failures == {"timeout": 1}
     assert isinstance(seen.outcomes["k0"], Failure)
+
+
+def test_a_provider_that_does_not_end_is_left_behind() -> None:
+    async def stubborn() -> Answer:
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)
+                return GOOD
+
+    tally, _ = go(Scripted([stubborn]), policy=Policy(deadline=0.01, grace=0.01, tries=1))
+    assert tally.failures == {"timeout": 1}
+
+
+def test_an_answer_that_comes_as_its_time_ends_is_not_lost() -> None:
+    async def late() -> Answer:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return GOOD
+        raise AssertionError
+
+    tally, _ = go(Scripted([late]), policy=Policy(deadline=0.01, tries=1))
+    assert (tally.answered, tally.usd) == (1, 0.5)
 
 
 def test_a_slot_is_given_back_while_a_retry_waits() -> None:
@@ -184,11 +220,60 @@ def test_no_more_than_the_limit_is_in_flight_and_jobs_are_pulled_as_needed() -> 
     assert len(seen.outcomes) == 50
 
 
-def test_being_asked_too_often_lowers_the_limit() -> None:
-    limited = [fail("rate_limited", 0.0) if n % 3 == 0 else GOOD for n in range(60)]
-    provider = Scripted([GOOD] * 8 + limited + [GOOD])
-    tally, _ = go(provider, 60, concurrency=8)
-    assert tally.answered == 60
+def test_being_asked_too_often_lowers_the_limit_until_it_suits() -> None:
+    at_once: list[int] = []
+
+    @dataclass
+    class Narrow(Scripted):
+        async def ask(self, question: Question) -> Answer | Failure:
+            self.at_once += 1
+            at_once.append(self.at_once)
+            crowded = self.at_once > 3
+            for _ in range(200):
+                await asyncio.sleep(0)
+            self.at_once -= 1
+            return fail("rate_limited") if crowded else GOOD
+
+    tally, _ = go(Narrow([GOOD]), 400, concurrency=32, policy=Policy())
+    assert max(at_once) > 16  # it starts with all that is allowed
+    assert max(at_once[-300:]) <= 4  # and looks for one more now and then
+    assert tally.answered == 400
+    assert tally.calls <= 1.5 * 400
+
+
+def test_the_limit_is_lowered_once_for_one_crowd_and_grows_back() -> None:
+    at_once: list[int] = []
+
+    @dataclass
+    class Grumpy(Scripted):
+        async def ask(self, question: Question) -> Answer | Failure:
+            self.asked += 1
+            self.at_once += 1
+            at_once.append(self.at_once)
+            grumpy = self.asked <= 8
+            for _ in range(200):
+                await asyncio.sleep(0)
+            self.at_once -= 1
+            return fail("rate_limited", 0.0) if grumpy else GOOD
+
+    tally, _ = go(Grumpy([GOOD]), 100, concurrency=8, policy=Policy())
+    assert (tally.answered, tally.calls) == (100, 108)
+    assert max(at_once[:8]) == 8
+    assert max(at_once[8:14]) == 4  # half of it, not a quarter or an eighth
+    assert max(at_once[-30:]) == 8
+
+
+def test_a_failing_endpoint_is_asked_no_more_than_the_tries_allow() -> None:
+    for kind in ("rate_limited", "server_error", "connection"):
+        tally, _ = go(Scripted([fail(kind)]), 50, policy=Policy(tries=3), concurrency=8)
+        assert (tally.calls, tally.failures) == (150, {kind: 50})
+
+
+def test_all_tries_of_a_job_have_an_end_in_time() -> None:
+    clock = Clock()
+    tally, _ = go(Scripted([fail("server_error")]), policy=Policy(tries=1000, base=10.0, cap=10.0, total=100.0), clock=clock)
+    assert tally.failed == 1
+    assert clock.now() <= 100.0
 
 
 def test_every_job_is_noted_before_it_is_sent() -> None:
@@ -221,6 +306,52 @@ def test_a_call_budget_counts_what_is_in_flight() -> None:
     assert (provider.asked, tally.calls) == (5, 5)
 
 
+def test_a_call_budget_counts_retries_that_wait() -> None:
+    provider = Scripted([fail("server_error"), GOOD, fail("server_error"), GOOD])
+    tally, seen = go(provider, 30, budget=Budget(calls=6), concurrency=4)
+    assert provider.asked == tally.calls <= 6
+    assert tally.answered + tally.failed + tally.unasked == 30
+    assert len(seen.outcomes) == tally.answered + tally.failed
+    assert "6 calls" in tally.stopped
+
+
+def test_a_retry_that_no_budget_is_left_for_is_a_failure_that_may_pass() -> None:
+    tally, seen = go(Scripted([fail("server_error")]), 1, budget=Budget(calls=1))
+    assert (tally.calls, tally.failures) == (1, {"server_error": 1})
+    assert "1 calls" in tally.stopped
+    outcome = seen.outcomes["k0"]
+    assert isinstance(outcome, Failure) and outcome.transient
+
+
+def test_a_money_budget_counts_what_is_in_flight() -> None:
+    async def slow() -> Answer:
+        await asyncio.sleep(0.001)
+        return GOOD
+
+    # the first three go out before any price is known; from then on what is out counts
+    tally, _ = go(Scripted([slow]), 100, budget=Budget(usd=10.0), concurrency=3)
+    assert (tally.calls, tally.usd) == (20, 10.0)
+    assert tally.unasked == 80
+
+
+def test_a_money_budget_is_used_in_full_where_the_first_answers_were_dear() -> None:
+    provider = Scripted([Answer("long", cost_usd=2.0), *[Answer("short", cost_usd=0.01)] * 99, GOOD])
+    tally, _ = go(provider, 60, budget=Budget(usd=6.0), concurrency=8)
+    assert (tally.answered, tally.stopped) == (60, "")
+
+
+def test_a_time_budget_ends_the_asking() -> None:
+    clock = Clock()
+
+    async def slow() -> Answer:
+        await clock.sleep(20)
+        return GOOD
+
+    tally, _ = go(Scripted([slow]), 10, budget=Budget(minutes=1), concurrency=1, clock=clock)
+    assert (tally.answered, tally.unasked) == (3, 7)
+    assert "minutes" in tally.stopped
+
+
 def test_an_unknown_price_ends_a_money_budget() -> None:
     tally, _ = go(Scripted([Answer("x", cost_usd=None)]), 10, budget=Budget(usd=5.0), concurrency=1)
     assert tally.usd is None
@@ -248,12 +379,98 @@ def test_stopping_waits_for_what_is_under_way_and_asks_no_more() -> None:
     assert tally.stopped
 
 
+def test_stopping_ends_the_retries_that_wait_and_keeps_their_failures() -> None:
+    async def work() -> tuple[Tally, Seen]:
+        stop, seen = asyncio.Event(), Seen()
+        provider = Scripted([fail("rate_limited", 100.0)])
+        running = asyncio.ensure_future(
+            perform(jobs(provider, 50), record=seen.record, intent=seen.intent, concurrency=2, stop=stop, planned=50)
+        )
+        while provider.asked < 10:
+            await asyncio.sleep(0)
+        stop.set()
+        return await asyncio.wait_for(running, 10), seen
+
+    tally, seen = asyncio.run(work())
+    assert tally.failed == len(seen.outcomes) >= 10
+    assert tally.calls == tally.failed
+    assert tally.failed + tally.unasked == 50
+
+
+def test_what_does_not_end_after_a_stop_is_cancelled_and_left_unasked() -> None:
+    ended: list[str] = []
+
+    async def work() -> tuple[Tally, Seen]:
+        stop, seen = asyncio.Event(), Seen()
+
+        async def hang() -> Answer:
+            stop.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+            raise AssertionError
+
+        done = await perform(
+            jobs(Scripted([hang]), 5),
+            record=seen.record,
+            intent=seen.intent,
+            concurrency=1,
+            stop=stop,
+            planned=5,
+            policy=Policy(drain=0.02),
+        )
+        return done, seen
+
+    tally, seen = asyncio.run(work())
+    assert (tally.answered, tally.failed, tally.unasked, seen.outcomes) == (0, 0, 5, {})
+    assert ended == ["cancelled"]
+    assert tally.stopped == "stopped by you"
+
+
+def test_cancelling_ends_at_once_and_still_records_what_was_answered() -> None:
+    recorded: list[str] = []
+
+    async def work() -> None:
+        storing, stored = asyncio.Event(), asyncio.Event()
+
+        async def record(job: Job, outcome: Answer | Failure) -> None:
+            storing.set()
+            await stored.wait()
+            recorded.append(job.key)
+
+        running = asyncio.ensure_future(perform(jobs(Scripted([GOOD]), 20), record=record, intent=Seen().intent, concurrency=3))
+        await storing.wait()
+        running.cancel()
+        asyncio.get_running_loop().call_later(0.01, stored.set)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(work())
+    assert recorded == ["k0", "k1", "k2"][: len(recorded)]
+    assert recorded
+
+
+def test_what_cannot_be_recorded_rises_and_ends_the_asking() -> None:
+    provider = Scripted([GOOD])
+
+    async def full(job: Job, outcome: Answer | Failure) -> None:
+        raise CannotDo("DISK", "the disk is full")
+
+    with pytest.raises(CannotDo, match="full"):
+        asyncio.run(perform(jobs(provider, 50), record=full, intent=Seen().intent, concurrency=2))
+    assert provider.asked <= 4
+
+
 def test_our_own_bugs_rise() -> None:
     async def bug() -> Answer:
         raise RuntimeError("a bug")
 
+    seen = Seen()
     with pytest.raises(RuntimeError, match="a bug"):
-        go(Scripted([bug]), 3)
+        go(Scripted([bug]), 3, seen)
+    assert seen.outcomes == {}
 
 
 def test_mixed_garbage_conserves_the_jobs() -> None:
@@ -278,6 +495,20 @@ def test_progress_adds_up() -> None:
     assert shown[-1].done == 7
     assert shown[-1].by_name == {"system": 7}
     assert shown[-1].usd == 3.5
+
+
+def test_progress_is_shown_no_more_than_ten_times_a_second() -> None:
+    shown: list[Progress] = []
+    clock = Clock()
+
+    async def quick() -> Answer:
+        await clock.sleep(0.01)
+        return GOOD
+
+    go(Scripted([quick]), 100, progress=shown.append, concurrency=1, clock=clock)
+    assert 8 <= len(shown) <= 12
+    assert [progress.done for progress in shown] == sorted(progress.done for progress in shown)
+    assert shown[-1].done == 100
 
 
 def test_two_rounds_add_and_a_budget_has_a_rest() -> None:
