@@ -75,6 +75,21 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path, content: bytes) -> N
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("read_only", [True, False])
+def test_what_cannot_be_opened_is_refused(tmp_path: Path, read_only: bool) -> None:
+    with pytest.raises(CannotDo, match="is no file") as refused:
+        Store.open(tmp_path, read_only=read_only)
+    assert refused.value.code == "NO_ACCESS"
+    path = tmp_path / "s.db"
+    Store.open(path).close()
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root may read everything")
+    with pytest.raises(CannotDo, match="cannot be opened") as refused:
+        Store.open(path, read_only=read_only)
+    assert refused.value.code == "NO_ACCESS"
+
+
 def test_another_programs_database_and_a_newer_store_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:

@@ -38,12 +38,14 @@ def in_file(file: Path, *, read_only: bool, patience: float) -> Engine:
     `patience` is how many seconds another process is waited for. `CannotDo` if others could write to the file, if it
     is no store of ours, or if a newer fairmark made it.
     """
-    if read_only and not file.exists():
+    if read_only and _mode(file) is None:
         raise CannotDo("NO_STORE", f"there is no store {file}", "run the study first: fairmark run")
+    if (mode := _mode(file)) and not stat.S_ISREG(mode):
+        raise CannotDo("NO_ACCESS", f"{file} is no file", "name a file for the store")
     if not read_only:
         _make_folder(file.parent)
     for place in (file.parent, file, *(file.with_name(file.name + end) for end in BESIDE)):
-        if os.name == "posix" and place.exists() and place.stat().st_mode & stat.S_IWOTH:
+        if os.name == "posix" and (_mode(place) or 0) & stat.S_IWOTH:
             raise CannotDo("NOT_PRIVATE", f"everybody on this machine may write to {place}", f"chmod o-w {place}, or name another place")
     if not read_only:
         kind = file_system(file.parent.resolve(), _mounts())
@@ -93,6 +95,8 @@ def trouble(error: DatabaseError, path: Path | None) -> CannotDo:
         return CannotDo("READ_ONLY", f"{where} may not be written to", "make the file and its folder writable for you")
     if "locked" in reason or "busy" in reason:
         return CannotDo("BUSY", f"another process holds {where}", "wait until it has finished, and run the same command again")
+    if "unable to open" in reason:
+        return CannotDo("NO_ACCESS", f"{where} cannot be opened", "check that it is a file, and that it and its folder are yours to use")
     return CannotDo("DISK", f"{where}: {reason}", "everything acknowledged is safe; mend the disk and run the same command again")
 
 
@@ -114,6 +118,16 @@ def _mounts() -> list[str]:
         return Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
+
+
+def _mode(place: Path) -> int | None:
+    """The mode of a file or folder; None where there is none, 0 where it cannot be told. SQLite removes files while we look."""
+    try:
+        return place.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return 0
 
 
 def _make_folder(folder: Path) -> None:
