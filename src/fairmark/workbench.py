@@ -201,6 +201,10 @@ class Workbench:
         ]
         return grading.fill(planned, self.store)
 
+    def model_tasks(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
+        """Every grade that a model is asked for: of the calibration set, and of these slots' answers."""
+        return (*self._calibration(), *self.tasks(slots, kind="llm"))
+
     def _repeats(self, grader: Grader) -> int:
         return self.study.graders[grader.name].repeats
 
@@ -285,7 +289,7 @@ class Workbench:
             watch.responses_done()
         graded = calls.Tally()
         if not answered.stopped:
-            tasks = (*self._calibration(), *self.tasks(self.slots(), kind="llm"))
+            tasks = self.model_tasks(self.slots())
             graded = await grading.ask(
                 tasks,
                 grading.Ask(
@@ -315,7 +319,7 @@ class Workbench:
 
     def _state(self, slots: Sequence[Slot]) -> tuple[int, int, int]:
         """How many responses and LLM grades are planned, how many failed, and how many are pending."""
-        tasks = {task.key: task for task in (*self._calibration(), *self.tasks(slots, kind="llm"))}.values()
+        tasks = {task.key: task for task in self.model_tasks(slots)}.values()
         unanswered = sum(slot.response is None or slot.response.answer is None for slot in slots)
         # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
         waiting = unanswered * sum(self._repeats(grader) for grader in self.graders if grader.kind == "llm")
