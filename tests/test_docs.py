@@ -32,7 +32,8 @@ def test_links_lead_somewhere_and_commands_exist(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
     if page.name == "CHANGELOG.md":
         return
-    for command in re.findall(r"(?:^|`|&& )(?:\S*/)?fairmark ([a-z]+)", text, flags=re.MULTILINE):
+    code = "\n".join(block or span for block, span in re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", text, flags=re.DOTALL))
+    for command in re.findall(r"(?:^|&& )(?:\S*/)?fairmark ([a-z]+)", code, flags=re.MULTILINE):
         assert command in _commands(), f"{page.name} names `fairmark {command}`"
 
 
