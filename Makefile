@@ -17,7 +17,7 @@ types: | $(VENV)
 	$(RUN)/mypy
 
 test: | $(VENV)
-	$(RUN)/pytest -m "not long"
+	$(RUN)/pytest
 
 long: | $(VENV)  ## whole-grid simulations and long kill tests
 	$(RUN)/pytest -m long

@@ -230,6 +230,12 @@ def test_identical_systems_are_not_declared_equal_from_silence() -> None:
     assert paired.at(0.95).low == pytest.approx(-stats.wilson(0, 10).high)
 
 
+def test_equally_common_differences_favour_no_system() -> None:
+    d = np.array([0.0, 0.0, 0.0, 0.5, 0.5, 0.5])
+    one, other = (stats.PairedIntervals(x, None, single=True, rng=rng()).at(0.5) for x in (d, -d))
+    assert other == pytest.approx((-one.high, -one.low), abs=1e-9)
+
+
 def test_five_clusters_are_refused() -> None:
     paired = stats.PairedIntervals(np.linspace(-0.5, 0.5, 20), np.arange(20) // 4, single=True, rng=rng())
     assert paired.refused is not None

@@ -113,7 +113,8 @@ class PairedIntervals:
         self.assumptions: tuple[str, ...] = ()
         self.refused: Refusal | None = None
         self._counts: tuple[int, int, int] | None = None
-        self._few: tuple[float, int, int, int] | None = None  # c, clusters below it, above it, and all
+        self._few: list[tuple[float, int, int]] = []  # commonest difference, clusters below it, and above it
+        self._groups = 0
         self._means: FloatArray = np.empty(0)
         self._empty = 0  # drawn patterns that flip no cluster: they reach the observed sum under every mean
         n = len(differences)
@@ -140,10 +141,12 @@ class PairedIntervals:
             return
         self.method = f"sign-flip of {groups} {what}, inverted"
         self.assumptions = (f"{what} are independent of one another", "under equality a difference is as likely to have either sign")
-        commonest = _commonest(differences)
-        below, above = (len(np.unique(index[side])) for side in (differences < commonest, differences > commonest))
-        if len(np.unique(index[differences != commonest])) <= FEW_EVENTS:
-            self._few = (commonest, below, above, groups)
+        for common in _commonest(differences):
+            below, above = (len(np.unique(index[side])) for side in (differences < common, differences > common))
+            if len(np.unique(index[differences != common])) <= FEW_EVENTS:
+                self._few.append((common, below, above))
+        if self._few:
+            self._groups = groups
             self.method += f", widened because at most {FEW_EVENTS} {what} show another difference than the rest"
         totals: FloatArray = np.bincount(index, weights=differences, minlength=groups).astype(np.float64)
         sizes = np.bincount(index, minlength=groups).astype(np.float64)
@@ -171,16 +174,16 @@ class PairedIntervals:
         if place < 0:
             return Interval(-1.0, 1.0)
         low, high = max(-1.0, float(self._means[place])), min(1.0, float(self._means[-1 - place]))
-        if self._few is not None:
-            commonest, below, above, groups = self._few
-            low = min(low, commonest - (1 + commonest) * wilson(below, groups, confidence_level=confidence_level).high)
-            high = max(high, commonest + (1 - commonest) * wilson(above, groups, confidence_level=confidence_level).high)
+        for common, below, above in self._few:
+            low = min(low, common - (1 + common) * wilson(below, self._groups, confidence_level=confidence_level).high)
+            high = max(high, common + (1 - common) * wilson(above, self._groups, confidence_level=confidence_level).high)
         return Interval(low, high)
 
 
-def _commonest(differences: FloatArray) -> float:
+def _commonest(differences: FloatArray) -> list[float]:
+    """The commonest difference; all of them where several are equally common, so that neither system is favoured."""
     values, counts = np.unique(differences, return_counts=True)
-    return float(values[np.argmax(counts)])
+    return [float(value) for value in values[counts == counts.max()]]
 
 
 def _subset_means(totals: FloatArray, sizes: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, int]:
