@@ -23,6 +23,7 @@ STDERR_TAIL = 8192  # bytes kept of standard error
 STDERR_LINES = 3
 WHY_LENGTH = 400
 _PIECE = 65536
+END_WITHIN = 5.0  # seconds
 
 
 class Command:
@@ -135,4 +136,17 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         elif process.returncode is None:
             process.kill()
     if process.returncode is None:
-        await asyncio.shield(process.wait())
+        await asyncio.shield(_gone(process))
+
+
+async def _gone(process: asyncio.subprocess.Process) -> None:
+    """Waits for the end, reading what is left: a full pipe that nobody reads would keep the wait from ending.
+
+    Something that left the program's group may hold the pipes open for ever, so that the wait itself has an end.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_WITHIN):
+            for stream in (process.stdout, process.stderr):
+                while stream is not None and await stream.read(_PIECE):
+                    pass
+            await process.wait()
