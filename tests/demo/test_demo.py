@@ -72,3 +72,12 @@ def test_the_demo_leaves_other_files_alone(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "holds other files" in done.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
+
+
+def test_the_readme_shows_what_the_recording_says(recorded: tuple[Path, Any]) -> None:
+    shown = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    analysis = recorded[1]["analysis"]
+    shapes = {"supported": "■", "refuted": "☒", "undecided": "◧"}
+    for result in analysis["hypotheses"]:
+        assert f"{result['id']}  {shapes[result['verdict']]} {result['verdict']}" in shown
+    assert analysis["trust"][0]["say"] in shown
