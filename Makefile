@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-test
 RUN = $(VENV)/bin
 
-.PHONY: ci lint types test long bars build
+.PHONY: ci lint types test long bars statistics build
 
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ long: | $(VENV)  ## whole-grid simulations and long kill tests
 
 bars: | $(VENV)  ## kill -9 at five moments, the demo twice, start-up time
 	$(RUN)/python benchmarks/bars.py
+
+statistics: | $(VENV)  ## every cell of every coverage and error grid
+	$(RUN)/python benchmarks/statistics.py --whole
 
 build: | $(VENV)
 	$(RUN)/python -m build

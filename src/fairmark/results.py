@@ -7,8 +7,9 @@ next step. No NaN and no infinity is ever stored in one of these.
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,9 +27,87 @@ class Refusal:
     why: str
     next: str
 
+    def __str__(self) -> str:
+        return f"{self.code}: {self.why}; {self.next}"
+
+
+class Result:
+    """What every result can do: hold nothing but finite numbers, print itself, show itself in a notebook, become JSON.
+
+    A result is a frozen dataclass on this base with plain Python values (tuples for lists, None where undefined). One that
+    can be refused has a field `refused`. A subclass words its own headline in `headline`.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for name, value in _parts(self):
+            for number in _numbers(value):
+                if not math.isfinite(number):
+                    raise ValueError(f"{name} of {type(self).__name__} must be finite, not {number}")
+
+    def headline(self) -> str:
+        """The result in one line."""
+        words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__).strip()
+        refused = getattr(self, "refused", None)
+        return words if refused is None else f"{words}: no figure ({refused})"
+
+    def __str__(self) -> str:
+        rows = [(name.replace("_", " "), shown) for name, value in _parts(self) if name != "refused" and (shown := _shown(value))]
+        width = max((len(name) for name, _ in rows), default=0)
+        return "\n".join([self.headline(), *(f"  {name:<{width}}  {shown}" for name, shown in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th scope='row' style='text-align:left'>{html.escape(name.replace('_', ' '))}</th>"
+            f"<td style='text-align:left'>{html.escape(shown)}</td></tr>"
+            for name, value in _parts(self)
+            if name != "refused" and (shown := _shown(value))
+        )
+        return f"<table><caption style='text-align:left'>{html.escape(self.headline())}</caption>{rows}</table>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return as_json(self)  # type: ignore[no-any-return]
+
+
+def _parts(result: Any) -> Iterator[tuple[str, Any]]:
+    for part in dataclasses.fields(result):
+        yield part.name, getattr(result, part.name)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _numbers(item)
+
+
+def _shown(value: Any) -> str:
+    """A field as people read it; empty where there is nothing to say."""
+    if value is None or value == "" or (isinstance(value, (tuple, list, Mapping)) and not value):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Result):
+        return value.headline()
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_shown(item) or '-'}" for key, item in value.items())
+    if isinstance(value, (tuple, list)):
+        if all(isinstance(item, str) for item in value):
+            return "; ".join(value)
+        return "[" + ", ".join(_shown(item) or "-" for item in value) + "]"
+    return str(value)
+
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Result):
     """A figure with all it rests on. `value` and the interval are None exactly where it is refused."""
 
     estimand: str  # in a sentence
@@ -49,23 +128,16 @@ class Estimate:
     low_if_worst: float | None = None  # the value itself if every missing one were the worst
     high_if_best: float | None = None  # likewise the best
 
-    def __post_init__(self) -> None:
-        for name in ("value", "low", "high", "n_effective", "low_if_worst", "high_if_best"):
-            number = getattr(self, name)
-            if number is not None and not math.isfinite(number):
-                raise ValueError(f"{name} of an estimate must be finite, not {number}")
+    def headline(self) -> str:
+        if self.refused is not None:
+            return f"{self.estimand}: no figure ({self.refused})"
+        n = f"{self.n_cases} cases" + (f" in {self.n_clusters} clusters" if self.n_clusters is not None else "")
+        return f"{self.estimand}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.confidence_level:.4g}, {self.method}, {n})"
 
     def __str__(self) -> str:
-        if self.refused is not None:
-            return f"{self.estimand}: no figure ({self.refused.code}: {self.refused.why} {self.refused.next})"
-        return (
-            f"{self.estimand}: {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] "
-            f"({self.confidence_level:.0%}, {self.method}, n={self.n_cases})"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The record as JSON values."""
-        return as_json(self)  # type: ignore[no-any-return]
+        # the dataclass decorator makes no __str__, and the table of fields would repeat what the line says
+        notes = [*(f"  assumes: {one}" for one in self.assumptions), *(f"  warning: {one}" for one in self.warnings)]
+        return "\n".join([self.headline(), *notes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,88 @@
+"""Our arithmetic against reference values, through one door that any file of the same shape can use.
+
+A check is `{id, kind, input, expected, tol}`. `CHECKS` maps each kind to a function from `input` to the shape of
+`expected`; inputs are arguments, so a file with other inputs of the same kinds goes through unchanged. What cannot be
+computed is `{"refused": CODE, "why", "next"}`, in its place in a list where the input is a list of separate cases; the
+expected value null stands for a refusal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib import resources
+
+from fairmark.stats.checks import agreement, correction, deciding, groups, raters, sequential, trust, value
+from fairmark.stats.checks.reading import ASK_A_SHIPPED_CHECK, Answer, Json, guarded, refusal
+
+CHECKS: dict[str, Answer] = {
+    kind: answer
+    for family in (deciding, sequential, correction, agreement, trust, raters, groups, value)
+    for kind, answer in family.CHECKS.items()
+}
+
+
+def run_checks(checks: Iterable[Json]) -> dict[str, Json]:
+    """`{"passed": N, "failed": [{"id", "kind", "expected", "got"}]}`: numbers within `tol`, every expected key present.
+
+    A kind that this version does not know and an input that it cannot take are refusals, and count as failed unless
+    the expected value is null.
+    """
+    passed, failed = 0, []
+    for given in checks:
+        check = given if isinstance(given, Mapping) else {}
+        got, tol = _answer(check), check.get("tol", 0)
+        if isinstance(tol, bool) or not isinstance(tol, (int, float)) or not tol >= 0:
+            got = refusal("BAD_INPUT", f"tol must be a number from 0, not {tol!r}", ASK_A_SHIPPED_CHECK)
+        elif "expected" not in check:
+            got = refusal("BAD_INPUT", "the check says nothing of what is expected", ASK_A_SHIPPED_CHECK)
+        elif _known(check) and _agrees(check.get("expected"), got, tol):
+            passed += 1
+            continue
+        failed.append({"id": check.get("id"), "kind": check.get("kind"), "expected": check.get("expected"), "got": got})
+    return {"passed": passed, "failed": failed}
+
+
+def shipped_checks() -> list[dict[str, Json]]:
+    """The reference values in the package."""
+    found: list[dict[str, Json]] = json.loads((resources.files("fairmark.stats") / "reference_values.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _known(check: Mapping[str, Json]) -> bool:
+    kind = check.get("kind")
+    return isinstance(kind, str) and kind in CHECKS
+
+
+def _answer(check: Mapping[str, Json]) -> Json:
+    kind = check.get("kind")
+    if not _known(check):
+        return refusal("UNKNOWN_KIND", f"this version has no statistic of the kind {kind!r}", f"known kinds: {', '.join(sorted(CHECKS))}")
+    return guarded(CHECKS[str(kind)], check.get("input"))
+
+
+def _rounding(expected: float) -> float:
+    """Half a unit in the last place of a value written with six or more decimals: it was rounded there."""
+    decimals = len(repr(expected).partition(".")[2]) if "e" not in repr(expected) else 0
+    return 0.5 * 10.0**-decimals if decimals >= 6 else 0.0
+
+
+def _is_refused(got: Json) -> bool:
+    """Whether there is no answer: a refusal, or a list of nothing else."""
+    if isinstance(got, list):
+        return bool(got) and all(map(_is_refused, got))
+    return isinstance(got, Mapping) and "refused" in got
+
+
+def _agrees(expected: Json, got: Json, tol: float) -> bool:
+    if expected is None:
+        return got is None or _is_refused(got)
+    if isinstance(expected, Mapping):
+        return isinstance(got, Mapping) and all(key in got and _agrees(value, got[key], tol) for key, value in expected.items())
+    if isinstance(expected, list):
+        return isinstance(got, list) and len(got) == len(expected) and all(_agrees(e, g, tol) for e, g in zip(expected, got, strict=True))
+    if isinstance(expected, bool) or isinstance(got, bool):
+        return expected is got
+    if isinstance(expected, (int, float)):
+        return isinstance(got, (int, float)) and abs(got - expected) <= max(tol, _rounding(expected)) + 1e-12
+    return bool(expected == got)
