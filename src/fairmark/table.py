@@ -54,6 +54,38 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Marks:
+    """One grader's marks of one system's rows on one criterion; several raters' marks of a row stand side by side."""
+
+    labels: tuple[str, ...]  # all that was said
+    row: IntArray  # of each mark, the place of its row
+    said: IntArray  # of each mark, the place of its label
+    applies: BoolArray  # of each row; False where all that was said is that it does not apply
+    sampled: BoolArray  # of each row, whether it was chosen for marking
+    _ends: dict[str | None, tuple[FloatArray, FloatArray]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def bounds(self, criterion: Criterion, level: str | None) -> tuple[FloatArray, FloatArray]:
+        """Worst and best of what each row's marks are worth, several raters averaged; 0 and 1 where nothing was said.
+
+        With a level it is the share of raters who put the response at that level or better.
+        """
+        if level not in self._ends:
+            worth = [float(criterion.passes(name, level)) if level is not None else criterion.value_of(name) for name in self.labels]
+            count = np.bincount(self.row, minlength=len(self.applies))
+            total = np.bincount(self.row, weights=np.array(worth, dtype=np.float64)[self.said], minlength=len(self.applies))
+            mean = total / np.maximum(count, 1)
+            self._ends[level] = np.where(count > 0, mean, 0.0), np.where(count > 0, mean, 1.0)
+        return self._ends[level]
+
+    def worth(self, place: int, criterion: Criterion, level: str | None) -> tuple[float, float] | None:
+        """The bounds of one row; None where the criterion does not apply to it."""
+        if not self.applies[place]:
+            return None
+        low, high = self.bounds(criterion, level)
+        return float(low[place]), float(high[place])
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One number per response of one system: what it is worth at worst and at best, 0 to 1."""
 
@@ -121,6 +153,9 @@ class Table:
     _cluster_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _by_system: Mapping[str, tuple[Row, ...]] = field(init=False, repr=False, default_factory=dict)
     _marks: Mapping[int, Mapping[tuple[str, str], list[Cell]]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _place: Mapping[int, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _read: dict[tuple[str, str, str], Marks] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _scored: dict[int, Score] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         cases = {case.id: index for index, case in enumerate(self.study.cases)}
@@ -131,13 +166,16 @@ class Table:
                 name = str(case.fields.get(self.study.cluster))
                 clusters[case.id] = names.setdefault(name, len(names))
         by_system: dict[str, list[Row]] = {name: [] for name in self.study.systems}
+        places: dict[int, int] = {}
         marks: dict[int, dict[tuple[str, str], list[Cell]]] = {}
         for row in self.rows:
+            places[id(row)] = len(by_system[row.system])
             by_system[row.system].append(row)
             of_row = marks.setdefault(id(row), {})
             for cell in row.cells:
                 of_row.setdefault((cell.grader, cell.criterion), []).append(cell)
         object.__setattr__(self, "_marks", marks)
+        object.__setattr__(self, "_place", places)
         object.__setattr__(self, "_case_index", cases)
         object.__setattr__(self, "_cluster_index", clusters)
         object.__setattr__(self, "_by_system", {name: tuple(rows) for name, rows in by_system.items()})
@@ -191,34 +229,48 @@ class Table:
             raise Mistake.in_call(f"no grader marks the criterion `{criterion.id}`")
         name = grader if grader is not None else decided[0]
         kind = decided[1] if grader is None else _kind_of(self.study, grader)
-        low, high, kept, skipped, unsampled = [], [], [], 0, 0
-        sampled_only = kind == "human" and self.study.graders[name].chosen != "all"
-        for row in chosen_rows:
-            cells = self.cells(row, name, criterion.id)
-            if sampled_only and not _was_sampled(cells):
-                unsampled += 1
-                continue
-            bounds = _bounds(cells, criterion, level)
-            if bounds is None:
-                skipped += 1
-                continue
-            low.append(bounds[0])
-            high.append(bounds[1])
-            kept.append(row)
-        chosen = self.study.graders[name].chosen if kind == "human" else "all"
-        return self._metric(low, high, kept, SCORERS[kind], len(chosen_rows), skipped, unsampled, chosen)
+        chosen: Chosen = self.study.graders[name].chosen if kind == "human" else "all"
+        marks = self.marks(system, name, criterion.id)
+        low, high = marks.bounds(criterion, level)
+        places = np.arange(len(low)) if rows is None else np.array([self._place[id(row)] for row in rows], dtype=np.int64)
+        sampled = marks.sampled[places] if kind == "human" and chosen != "all" else np.ones(len(places), dtype=np.bool_)
+        kept = places[sampled & marks.applies[places]]
+        unsampled = int(np.count_nonzero(~sampled))
+        skipped = len(places) - unsampled - len(kept)
+        of_system = self._by_system[system]
+        return self._metric(
+            low[kept], high[kept], [of_system[place] for place in kept.tolist()], SCORERS[kind], len(places), skipped, unsampled, chosen
+        )
+
+    def marks(self, system: str, grader: str, criterion: str) -> Marks:
+        """One grader's marks of one system's rows on one criterion, read once."""
+        key = system, grader, criterion
+        if key not in self._read:
+            self._read[key] = _read([self.cells(row, grader, criterion) for row in self._by_system[system]])
+        return self._read[key]
 
     def score(self, row: Row) -> Score:
         """The rubric's score of one response."""
+        if id(row) not in self._scored:
+            self._scored[id(row)] = self._score(row, {c.id: decided[0] for c in self.study.rubric if (decided := self.deciding(c.id))})
+        return self._scored[id(row)]
+
+    def _score(self, row: Row, by: Mapping[str, str]) -> Score:
+        """The rubric's score of one response from the marks of the named grader of each criterion."""
         values: dict[str, tuple[float, float] | None] = {}
         failed_gates: list[str] = []
         open_gates: list[str] = []
+        place = self._place[id(row)]
         for criterion in self.study.rubric:
-            decided = self.deciding(criterion.id)
-            cells = self.cells(row, decided[0], criterion.id) if decided is not None else ()
-            values[criterion.id] = _bounds(cells, criterion, None) if decided is not None else (0.0, 1.0)
+            if criterion.id not in by:
+                values[criterion.id] = (0.0, 1.0)
+                if criterion.gate:
+                    open_gates.append(criterion.id)
+                continue
+            marks = self.marks(row.system, by[criterion.id], criterion.id)
+            values[criterion.id] = marks.worth(place, criterion, None)
             if criterion.gate and values[criterion.id] is not None:
-                passing = _bounds(cells, criterion, criterion.pass_at or _best(criterion))
+                passing = marks.worth(place, criterion, criterion.pass_at or _best(criterion))
                 assert passing is not None
                 if passing[1] < 0.5:
                     failed_gates.append(criterion.id)
@@ -232,12 +284,12 @@ class Table:
         if not gates:
             return None
         low, high, kept, skipped = [], [], [], 0
-        for row in self._by_system[system]:
+        for place, row in enumerate(self._by_system[system]):
             ends = []
             for criterion in gates:
                 decided = self.deciding(criterion.id)
-                cells = self.cells(row, decided[0], criterion.id) if decided is not None else ()
-                bounds = _bounds(cells, criterion, criterion.pass_at or _best(criterion))
+                at = criterion.pass_at or _best(criterion)
+                bounds = self.marks(system, decided[0], criterion.id).worth(place, criterion, at) if decided is not None else (0.0, 1.0)
                 if bounds is not None:
                     ends.append(bounds)
             if not ends:
@@ -251,13 +303,12 @@ class Table:
     def pairs(self, first: str, second: str, on: str) -> Pairs:
         """Differences first minus second on the cases where both apply, trials averaged within a case."""
         a, b = self.metric(first, on), self.metric(second, on)
-        a_low, a_high, a_count = _by_case(a)
-        b_low, b_high, b_count = _by_case(b)
-        shared = sorted(a_low.keys() & b_low.keys())
-        cases = np.array(shared, dtype=np.int64)
-        low = np.array([a_low[c] - b_high[c] for c in shared], dtype=np.float64)
-        high = np.array([a_high[c] - b_low[c] for c in shared], dtype=np.float64)
-        single = all(a_count[c] == 1 and b_count[c] == 1 for c in shared)
+        n = len(self.study.cases)
+        a_low, a_high, a_count = _by_case(a, n)
+        b_low, b_high, b_count = _by_case(b, n)
+        cases = np.flatnonzero((a_count > 0) & (b_count > 0)).astype(np.int64)
+        low, high = (a_low - b_high)[cases], (a_high - b_low)[cases]
+        single = bool(np.all(a_count[cases] == 1) and np.all(b_count[cases] == 1))
         scorer: Scorer = a.scorer if a.scorer == b.scorer else "mixed"
         return Pairs(low.round(12), high.round(12), cases, self._clusters(cases), scorer, single, a.chosen)
 
@@ -303,8 +354,8 @@ class Table:
 
     def _metric(
         self,
-        low: list[float],
-        high: list[float],
+        low: Sequence[float] | FloatArray,
+        high: Sequence[float] | FloatArray,
         rows: Sequence[Row],
         scorer: Scorer,
         planned: int,
@@ -334,33 +385,33 @@ def _best(criterion: Criterion) -> str:
     return criterion.levels[-1].name if criterion.levels else str(criterion.range[1] if criterion.range else 1)
 
 
-def _was_sampled(cells: Sequence[Cell]) -> bool:
-    return any(cell.grade is not None and (cell.grade.failure is None or cell.grade.failure.kind != "not_recorded") for cell in cells)
+def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
+    """The marks of rows in order."""
+    codes: dict[str, int] = {}
+    rows: list[int] = []
+    said: list[int] = []
+    applies = np.ones(len(cells), dtype=np.bool_)
+    sampled = np.zeros(len(cells), dtype=np.bool_)
+    for place, group in enumerate(cells):
+        nothing, does_not_apply = True, False
+        for cell in group:
+            grade = cell.grade
+            if grade is None:
+                continue
+            if grade.failure is None or grade.failure.kind != "not_recorded":
+                sampled[place] = True
+            if grade.label == NOT_APPLICABLE:
+                does_not_apply = True
+            elif grade.label is not None and grade.label != CANNOT_TELL:
+                rows.append(place)
+                said.append(codes.setdefault(grade.label, len(codes)))
+                nothing = False
+        applies[place] = not (nothing and does_not_apply)
+    return Marks(tuple(codes), np.array(rows, dtype=np.int64), np.array(said, dtype=np.int64), applies, sampled)
 
 
-def _bounds(cells: Sequence[Cell], criterion: Criterion, level: str | None) -> tuple[float, float] | None:
-    """Worst and best of what the marks of one response are worth, several raters averaged; None: does not apply.
-
-    With a level it is the share of raters who put the response at that level or better.
-    """
-    labels = [cell.grade.label for cell in cells if cell.grade is not None and cell.grade.label is not None]
-    said = [label for label in labels if label not in (CANNOT_TELL, NOT_APPLICABLE)]
-    if not said:
-        return None if NOT_APPLICABLE in labels else (0.0, 1.0)
-    values = [float(criterion.passes(label, level)) if level is not None else criterion.value_of(label) for label in said]
-    mean = float(np.mean(values))
-    return mean, mean
-
-
-def _by_case(metric: Metric) -> tuple[dict[int, float], dict[int, float], dict[int, int]]:
+def _by_case(metric: Metric, n: int) -> tuple[FloatArray, FloatArray, IntArray]:
     """Per case the mean at worst, the mean at best, and the number of responses."""
-    low: dict[int, list[float]] = {}
-    high: dict[int, list[float]] = {}
-    for case, worst, best in zip(metric.case.tolist(), metric.low.tolist(), metric.high.tolist(), strict=True):
-        low.setdefault(case, []).append(worst)
-        high.setdefault(case, []).append(best)
-    return (
-        {case: float(np.mean(values)) for case, values in low.items()},
-        {case: float(np.mean(values)) for case, values in high.items()},
-        {case: len(values) for case, values in low.items()},
-    )
+    count = np.bincount(metric.case, minlength=n)
+    low, high = (np.bincount(metric.case, weights=values, minlength=n) / np.maximum(count, 1) for values in (metric.low, metric.high))
+    return low, high, count
