@@ -2,6 +2,27 @@
 
 from fairmark.stats.agreement import Coefficient, cohen_kappa, confusion_matrix, gwet_ac1
 from fairmark.stats.clusters import ClusteredMean, betting, cluster_t, clustered_mean, hurdle, korn_graubard, unpaired_difference
+from fairmark.stats.corrected_scores import (
+    CorrectedLevels,
+    CorrectedMean,
+    CorrectedMeanDifference,
+    OrdinalCorrection,
+    corrected_levels,
+    corrected_levels_difference,
+    corrected_scores,
+    corrected_scores_difference,
+    mean_of_levels,
+    mean_of_scores,
+    ordinal_correction,
+)
+from fairmark.stats.correction import (
+    Corrected,
+    CorrectedDifference,
+    CorrectedRate,
+    corrected_difference,
+    corrected_rate,
+    verdict_stratified,
+)
 from fairmark.stats.costs import CostPerSuccess, break_even, cost_per_success
 from fairmark.stats.estimates import estimate_mean, estimate_rate, gated_mean
 from fairmark.stats.groups import GroupGap, group_gap
@@ -14,10 +35,17 @@ from fairmark.stats.repeats import Repeats, pass_all_k, pass_at_k, repeats
 __all__ = [
     "ClusteredMean",
     "Coefficient",
+    "Corrected",
+    "CorrectedDifference",
+    "CorrectedLevels",
+    "CorrectedMean",
+    "CorrectedMeanDifference",
+    "CorrectedRate",
     "CostPerSuccess",
     "GroupGap",
     "Interval",
     "McNemar",
+    "OrdinalCorrection",
     "PairedIntervals",
     "Repeats",
     "benjamini_hochberg",
@@ -29,6 +57,12 @@ __all__ = [
     "clustered_mean",
     "cohen_kappa",
     "confusion_matrix",
+    "corrected_difference",
+    "corrected_levels",
+    "corrected_levels_difference",
+    "corrected_rate",
+    "corrected_scores",
+    "corrected_scores_difference",
     "cost_per_success",
     "estimate_mean",
     "estimate_rate",
@@ -42,10 +76,13 @@ __all__ = [
     "korn_graubard",
     "mcnemar",
     "mcnemar_chi2",
+    "mean_of_levels",
+    "mean_of_scores",
     "most_failures_unseen",
     "mover_difference",
     "newcombe_difference",
     "one_sided_p",
+    "ordinal_correction",
     "paired_sample_size",
     "pass_all_k",
     "pass_at_k",
@@ -55,5 +92,6 @@ __all__ = [
     "smallest_visible_rate",
     "tango",
     "unpaired_difference",
+    "verdict_stratified",
     "wilson",
 ]
