@@ -1,0 +1,76 @@
+"""What the evidence supports: one `Analysis` from a table of marks, a frozen plan and the graders' receipts.
+
+The interval that is shown is the interval that decides. Its lower end is taken at the one-sided level at which
+support was judged, its upper end at the level at which refutation was judged, both after correction for the number of
+hypotheses in the family, so that a verdict and its interval cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairmark import __version__
+from fairmark.analyse.browser import exhibits
+from fairmark.analyse.groups import group_results, marked_by, not_tested
+from fairmark.analyse.systems import criterion_results, system_result
+from fairmark.analyse.verdicts import hypothesis_results
+from fairmark.results import Analysis, Trust
+from fairmark.study import deviations, receipt
+from fairmark.table import Table
+
+__all__ = ["Frozen", "analyse", "exhibits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The plan as it was before the first response."""
+
+    document: Mapping[str, Any]
+    fingerprint: str
+    at: int  # UTC, nanoseconds
+
+
+def analyse(
+    table: Table,
+    *,
+    trust: Sequence[Trust] = (),
+    frozen: Frozen | None,
+    wave: str,
+    at: int,
+    warnings: Sequence[str] = (),
+) -> Analysis:
+    """The analysis of everything that has been marked so far. Arithmetic never raises: what cannot be said is refused."""
+    study = table.study
+    level = 1 - 2 * study.plan.alpha
+    document = study.document()
+    changed = deviations(frozen.document, document) if frozen is not None else ()
+    return Analysis(
+        study=study.name,
+        question=study.question,
+        fingerprint=study.fingerprint(),
+        receipt=receipt(frozen.fingerprint) if frozen is not None else "",
+        frozen_at=frozen.at if frozen is not None else None,
+        analysed_at=at,
+        wave=wave,
+        n_cases=len(study.cases),
+        n_clusters=table.n_clusters,
+        cluster=study.cluster,
+        trials=study.trials,
+        confidence_level=level,
+        systems=tuple(system_result(table, name, level) for name in study.systems),
+        criteria=tuple(
+            result for name in study.systems for criterion in study.rubric for result in criterion_results(table, name, criterion, level)
+        ),
+        hypotheses=hypothesis_results(table, trust, changed, planned=frozen is not None),
+        groups=group_results(table, level),
+        trust=tuple(trust),
+        deviations=changed,
+        not_tested=not_tested(study),
+        warnings=tuple(warnings),
+        marked_by=marked_by(study),
+        interests=dict(study.interests),
+        rubric=study.rubric.criteria,
+        version=__version__,
+    )

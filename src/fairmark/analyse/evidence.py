@@ -1,0 +1,201 @@
+"""What one hypothesis is judged on: the method that fits the design, and its interval at every level."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fairmark import stats
+from fairmark.analyse.estimates import estimator, mean, refused_estimate
+from fairmark.results import Deviation, Estimate, Trust
+from fairmark.study import Hypothesis
+from fairmark.table import FloatArray, Pairs, Table
+
+Side = Literal["low", "high"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one hypothesis is judged on: an interval at any level, or why there is none."""
+
+    hypothesis: Hypothesis
+    estimand: str
+    estimate: Estimate  # with everything but the deciding interval; refused where there is no evidence
+    at: Callable[[float], tuple[float, float]] | None  # two-sided confidence level -> (low, high)
+    why: str
+    exploratory: bool
+    wins: int | None = None
+    losses: int | None = None
+    ties: int | None = None
+    smallest_p: float = 0.0  # no one-sided p can be smaller with so few clusters
+
+    @property
+    def up(self) -> bool:
+        """Whether large values support it."""
+        return self.hypothesis.kind != "at_most"
+
+    @property
+    def bound(self) -> float:
+        """The number that the deciding bound has to be beyond."""
+        return -self.hypothesis.margin if self.hypothesis.kind == "no_worse_than" else self.hypothesis.margin
+
+    def end(self, side: Side, alpha: float) -> float:
+        """The one-sided bound at level alpha."""
+        assert self.at is not None
+        low, high = self.at(1 - 2 * alpha)
+        return low if side == "low" else high
+
+    def beyond(self, side: Side, alpha: float) -> bool:
+        end = self.end(side, alpha)
+        return end > self.bound if side == "low" else end < self.bound
+
+    def p(self, side: Side) -> float:
+        """One-sided p by inversion of the bound on that side."""
+        assert self.at is not None
+        return stats.one_sided_p(lambda level: stats.Interval(*self.at(level)), self.bound, side)  # type: ignore[misc]
+
+
+def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], changed: Sequence[Deviation], *, planned: bool) -> Evidence:
+    study = table.study
+    level = 1 - 2 * study.plan.alpha
+    exploratory = planned and touched(table, hypothesis, changed)
+    estimand = _estimand(hypothesis)
+    scorer = table.scorer_of(hypothesis.on)
+
+    def refused(code: str, why: str, next_step: str, n: int = 0) -> Evidence:
+        estimate = refused_estimate(estimand, code, why, next_step, level, scorer, n, table.n_clusters)
+        return Evidence(hypothesis, estimand, estimate, None, why, exploratory)
+
+    for criterion in table.criteria_by_llm(hypothesis.on):
+        receipt_ = next((r for r in trust if r.criterion == criterion and r.grader == (table.deciding(criterion) or ("", ""))[0]), None)
+        if receipt_ is None or not receipt_.usable:
+            reason = receipt_.refused if receipt_ is not None else None
+            why = reason.why if reason else f"only an LLM grader marks {criterion}, and nobody has checked it"
+            step = reason.next if reason else "let people mark some of the same answers"
+            return refused(reason.code if reason else "UNCALIBRATED_GRADER", why, step, table.counts(hypothesis.system).answered)
+    if hypothesis.than is None:
+        return _one_system(table, hypothesis, estimand, exploratory, refused, level)
+    return _two_systems(table, hypothesis, estimand, exploratory, refused, level)
+
+
+Refuse = Callable[..., Evidence]
+
+
+def _one_system(table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float) -> Evidence:
+    metric = table.metric(hypothesis.system, hypothesis.on)
+    blocked = _blocked(metric.chosen, hypothesis.on)
+    if blocked is not None:
+        return refused(*blocked, len(metric.low))
+    gated = hypothesis.on == "score" and any(criterion.gate for criterion in table.study.rubric)
+    base = mean(metric, estimand, level, gated=gated)
+    if base.refused is not None:
+        return refused(base.refused.code, base.refused.why, base.refused.next, len(metric.low))
+    within = estimator("gated" if gated else "mean", metric)
+
+    def at(confidence: float) -> tuple[float, float]:
+        worst = within(metric.low, metric.cluster, estimand, confidence, metric.scorer)
+        best = worst if metric.missing == 0 else within(metric.high, metric.cluster, estimand, confidence, metric.scorer)
+        assert worst.low is not None
+        assert best.high is not None
+        return worst.low, best.high
+
+    return Evidence(hypothesis, estimand, base, at, f"one system, {base.method}", exploratory)
+
+
+def _two_systems(table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float) -> Evidence:
+    assert hypothesis.than is not None
+    pairs = table.pairs(hypothesis.system, hypothesis.than, hypothesis.on)
+    blocked = _blocked(pairs.chosen, hypothesis.on)
+    n = len(pairs.low)
+    if blocked is not None:
+        return refused(*blocked, n)
+    if n == 0:
+        return refused("NO_SHARED_CASES", "the two systems have no case in common", "run both systems on the same cases")
+    if not pairs.marked.any():
+        return refused("NOTHING_MARKED", f"none of {n} pairs is fully marked yet", "run again to fill in what is missing", n)
+    worst = _paired_intervals(table, hypothesis, pairs, pairs.low)
+    if worst.refused is not None:
+        return refused(worst.refused.code, worst.refused.why, worst.refused.next, n)
+    complete = bool(pairs.marked.all())
+    best = worst if complete else _paired_intervals(table, hypothesis, pairs, pairs.high)
+    if best.refused is not None:
+        return refused(best.refused.code, best.refused.why, best.refused.next, n)
+    low, high = worst.at(level).low, best.at(level).high
+    seen = pairs.low[pairs.marked]
+    missing = int(np.count_nonzero(~pairs.marked))
+    estimate = Estimate(
+        estimand=estimand,
+        value=float(np.clip(np.mean(seen), np.mean(pairs.low), np.mean(pairs.high))),
+        low=low,
+        high=high,
+        confidence_level=level,
+        method=worst.method,
+        n_cases=n,
+        n_clusters=table.n_clusters,
+        n_responses=2 * n * table.study.trials,
+        scorer=pairs.scorer,
+        assumptions=worst.assumptions,
+        warnings=() if complete else (f"{missing} of {n} pairs are missing a mark: the interval spans their worst to best completion",),
+        n_missing=missing,
+        low_if_worst=None if complete else float(np.mean(pairs.low)),
+        high_if_best=None if complete else float(np.mean(pairs.high)),
+    )
+    return Evidence(
+        hypothesis,
+        estimand,
+        estimate,
+        lambda confidence: (worst.at(confidence).low, best.at(confidence).high),
+        f"the same {n} cases for both systems, so differences within cases: {worst.method}",
+        exploratory,
+        wins=int(np.count_nonzero(seen > 0)),
+        losses=int(np.count_nonzero(seen < 0)),
+        ties=int(np.count_nonzero(seen == 0)),
+        smallest_p=worst.smallest_p,
+    )
+
+
+def _paired_intervals(table: Table, hypothesis: Hypothesis, pairs: Pairs, differences: FloatArray) -> stats.PairedIntervals:
+    seed = random.Random(f"{table.study.name}/{hypothesis.id}/sign-flip").getrandbits(64)
+    return stats.PairedIntervals(differences, pairs.cluster, single=pairs.single, rng=np.random.default_rng(seed))
+
+
+def _blocked(chosen: str, on: str) -> tuple[str, str, str] | None:
+    """Why marks that were chosen this way cannot decide, or None where they can."""
+    if chosen in ("all", "random"):
+        return None
+    if chosen == "stratified":
+        return (
+            "NEEDS_WEIGHTS",
+            f"the marked answers on {on} were chosen with unequal probabilities",
+            "this version cannot weigh them yet: mark a simple random sample, or all",
+        )
+    why = "chose their own answers" if chosen == "self-selected" else "were given answers chosen in an unknown way"
+    return "MARKS_NOT_RANDOM", f"those who marked {on} {why}", "say how they were chosen, or mark a random sample"
+
+
+def touched(table: Table, hypothesis: Hypothesis, changed: Sequence[Deviation]) -> bool:
+    """Whether anything that this hypothesis rests on was added or changed after the plan was frozen."""
+    study = table.study
+    criteria = [c.id for c in study.rubric] if hypothesis.on == "score" else [table.target(hypothesis.on)[0].id]
+    graders = [name for name, spec in study.graders.items() if set(spec.criteria) & set(criteria) and spec.kind != "recorded"]
+    relevant = {
+        f"hypothesis {hypothesis.id}",
+        "plan",
+        "cluster",
+        "trials",
+        *(f"system {name}" for name in study.systems_of(hypothesis)),
+        *(f"criterion {name}" for name in criteria),
+        *(f"grader {name}" for name in graders),
+    }
+    return any(deviation.what in relevant for deviation in changed)
+
+
+def _estimand(hypothesis: Hypothesis) -> str:
+    on = "the rubric score" if hypothesis.on == "score" else hypothesis.on
+    if hypothesis.than is None:
+        return f"{on} of {hypothesis.system}, in cases like these"
+    return f"{on} of {hypothesis.system} minus {hypothesis.than}, in cases like these"
