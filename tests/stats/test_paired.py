@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairmark import stats
+from fairmark.stats.paired import FLIPS, _subset_means
 
 differences = st.lists(st.sampled_from([-1.0, -0.5, -0.05, 0.0, 0.05, 0.1, 0.5, 1.0]), min_size=0, max_size=24)
 
@@ -67,7 +69,7 @@ def test_a_drawn_pattern_that_flips_nobody_counts_under_every_mean() -> None:
 def test_what_all_cases_share_is_bounded_by_what_was_not_met() -> None:
     # ten clusters, all exactly half a point better: up to a share u of clusters could differ, by as much as to -1 or +1
     found = paired(np.full(20, 0.5), np.arange(20) // 2)
-    u = stats.wilson(0, 10).high
+    u = stats.clopper_pearson(0, 10).high
     assert found.at(0.95) == pytest.approx((0.5 - 1.5 * u, 0.5 + 0.5 * u))
     assert found.refused is None
 
@@ -76,8 +78,9 @@ def test_few_wins_do_not_show_a_difference_and_do_not_hide_a_loss() -> None:
     values = np.zeros(60)
     values[[3, 7]] = 0.25
     low, high = paired(values).at(0.95)
-    assert low == pytest.approx(-stats.wilson(0, 60).high)
-    assert high == pytest.approx(stats.wilson(2, 60).high)
+    # below 0 nothing was met; above it two cases rose by a quarter of what they could, as half a case of 60 would have
+    assert low == pytest.approx(-stats.clopper_pearson(0, 60).high)
+    assert high == pytest.approx(stats.clopper_pearson(0.5, 60).high)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,26 @@ def test_the_order_of_cases_does_not_matter(values: list[float], order: list[int
     assert paired(y[order], 90 - cluster[order]).at(0.9) == pytest.approx(paired(y, cluster).at(0.9), abs=1e-9)
 
 
+def test_patterns_of_eight_neighbours_sum_as_single_signs_do() -> None:
+    # 21 clusters fill two octets and five bits of a third: the same coins, one bit at a time
+    generator = np.random.default_rng(5)
+    totals, sizes = generator.normal(size=21), generator.integers(1, 6, 21).astype(np.float64)
+    coins = np.random.default_rng(9).integers(0, 256, size=(FLIPS, 3), dtype=np.uint8)
+    bits = np.unpackbits(coins, axis=1, count=21).astype(np.float64)
+    means, empty = _subset_means(totals, sizes, np.random.default_rng(9))
+    assert empty == np.count_nonzero(bits.sum(axis=1) == 0)
+    flipped = bits[bits.sum(axis=1) > 0]
+    assert means == pytest.approx((flipped @ totals) / (flipped @ sizes), abs=1e-12)
+
+
+def test_more_clusters_than_bundles_give_the_width_of_a_t_interval() -> None:
+    values = np.random.default_rng(6).choice([-1.0, -0.5, 0.0, 0.5, 0.75], 40_000)
+    low, high = paired(values).at(0.95)
+    # 9,999 draws leave about 3% of Monte Carlo error in the width
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 200, rel=0.08)
+    assert low < values.mean() < high
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(0).uniform(-1, 1, 50)
     assert paired(values, seed=4).at(0.95) == paired(values, seed=4).at(0.95)
@@ -176,6 +199,30 @@ def _misses(draw: Callable[[np.random.Generator], np.ndarray], truth: float, uni
         interval = stats.PairedIntervals(draw(generator), cluster, single=True, rng=generator).at(0.95)
         low, high = low + (interval.low > truth), high + (interval.high < truth)
     return low / runs, high / runs
+
+
+@pytest.mark.parametrize("values", [(1.0, 0.5, -1.0), (0.0, -0.05, -1.0), (0.5, 0.4, 1.0), (0.0, 0.5, -0.5)])
+@pytest.mark.parametrize("units", [8, 12, 24])
+def test_few_differences_err_at_most_as_often_as_they_say(values: tuple[float, float, float], units: int) -> None:
+    # every way in which at most 3 of the units show the second or third value, with its exact chance
+    chances = [(a, b) for a in (0.0, 0.02, 0.06, 0.12, 0.2) for b in (0.0, 0.02, 0.06, 0.12, 0.2, 0.3)]
+    too_high, too_low = np.zeros(len(chances)), np.zeros(len(chances))
+    width, mass = 0.0, 0.0
+    for second, third in itertools.product(range(4), repeat=2):
+        if second + third > 3:
+            continue
+        counts = (units - second - third, second, third)
+        low, high = paired(np.repeat(values, counts)).at(0.95)
+        for place, (a, b) in enumerate(chances):
+            ways = math.factorial(units) / math.prod(map(math.factorial, counts))
+            chance = ways * (1 - a - b) ** counts[0] * a**second * b**third
+            mean = (1 - a - b) * values[0] + a * values[1] + b * values[2]
+            too_high[place] += chance * (low > mean + 1e-9)
+            too_low[place] += chance * (high < mean - 1e-9)
+            width, mass = width + chance * (high - low), mass + chance
+    assert max(too_high.max(), too_low.max()) <= 0.025
+    # a count of units that differ, however little, would make these intervals a tenth to a third wider
+    assert width / mass <= {8: 1.05, 12: 0.75, 24: 0.42}[units]
 
 
 @pytest.mark.parametrize(("win", "loss"), [(0.0, 0.05), (0.05, 0.0), (0.03, 0.03)])

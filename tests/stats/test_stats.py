@@ -225,9 +225,9 @@ def test_an_estimate_is_a_value_or_a_typed_refusal(values: list[float], clusters
 
 def test_identical_systems_are_not_declared_equal_from_silence() -> None:
     paired = stats.PairedIntervals(np.zeros(40), np.arange(40) // 4, single=True, rng=rng())
-    # ten clusters without any difference: as Wilson's upper end of 0 in 10
-    assert paired.at(0.95).high == pytest.approx(stats.wilson(0, 10).high)
-    assert paired.at(0.95).low == pytest.approx(-stats.wilson(0, 10).high)
+    # ten clusters without any difference: as the upper end of 0 in 10
+    assert paired.at(0.95).high == pytest.approx(stats.clopper_pearson(0, 10).high)
+    assert paired.at(0.95).low == pytest.approx(-stats.clopper_pearson(0, 10).high)
 
 
 def test_equally_common_differences_favour_no_system() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from fairmark.stats.intervals import FloatArray, IntArray, Interval
@@ -33,6 +34,26 @@ class ClusteredMean(NamedTuple):
     n: int
 
 
+def numbered(cluster: IntArray | None, n: int) -> tuple[IntArray, int]:
+    """The clusters of n responses numbered from 0 in the order of their codes, and how many there are; each its own without any.
+
+    Codes that are small whole numbers are counted instead of sorted, as sorting a million of them takes longest of all.
+    """
+    if cluster is None:
+        return np.arange(n), n
+    codes = np.asarray(cluster)
+    if len(codes) and codes.dtype.kind in "iu" and codes.min() >= 0 and codes.max() < 4 * len(codes):
+        there = np.bincount(codes) > 0
+        return (codes if there.all() else (np.cumsum(there) - 1)[codes]), int(np.count_nonzero(there))
+    labels, index = np.unique(codes, return_inverse=True)
+    return index, len(labels)
+
+
+def clusters_with(index: IntArray, which: NDArray[np.bool_], groups: int) -> int:
+    """In how many of the clusters, numbered as by `numbered`, some response is one of `which`."""
+    return int(np.count_nonzero(np.bincount(index[which], minlength=groups)))
+
+
 def clustered_mean(y: FloatArray, cluster: IntArray, *, confidence_level: float = 0.95, capped: bool | None = None) -> ClusteredMean:
     """The mean of y in [0, 1] with its cluster-linearised variance and Korn and Graubard's effective n (1998).
 
@@ -42,8 +63,7 @@ def clustered_mean(y: FloatArray, cluster: IntArray, *, confidence_level: float 
     most G.
     """
     n = len(y)
-    labels, index = np.unique(cluster, return_inverse=True)
-    groups = len(labels)
+    index, groups = numbered(cluster, n)
     p = float(np.mean(y))
     totals = np.bincount(index, weights=y - p, minlength=groups)
     variance = groups / (groups - 1) * float(np.sum(totals**2)) / n**2 if groups > 1 else 0.0
@@ -57,9 +77,7 @@ def clustered_mean(y: FloatArray, cluster: IntArray, *, confidence_level: float 
     if groups > 1:
         quantile = 0.5 + max(confidence_level, NARROWEST) / 2
         n_star *= (float(stdtrit(n - 1, quantile)) / float(stdtrit(groups - 1, quantile))) ** 2
-    with_pass = len(np.unique(index[y > 0]))
-    with_fail = len(np.unique(index[y < 1]))
-    if min(with_pass, with_fail) <= FEW_EVENTS:
+    if min(clusters_with(index, y > 0, groups), clusters_with(index, y < 1, groups)) <= FEW_EVENTS:
         n_star = min(n_star, float(groups))
     naive = float(np.var(y)) / n
     return ClusteredMean(p, math.sqrt(variance), n_effective, n_star, variance / naive if naive > TINY else None, groups, n)
@@ -110,9 +128,7 @@ def betting(y: FloatArray, cluster: IntArray | None = None, *, confidence_level:
     2/alpha. The stakes are those of a = .05 at every level, so that intervals are nested. The capital is averaged over
     fixed random orders of the units, as the order of a file (easy cases first) is not a random one.
     """
-    n = len(y)
-    labels, index = np.unique(np.arange(n) if cluster is None else cluster, return_inverse=True)
-    groups = len(labels)
+    index, groups = numbered(cluster, len(y))
     sizes = np.bincount(index, minlength=groups).astype(np.float64)
     totals = np.bincount(index, weights=y, minlength=groups)
     rng = np.random.default_rng(groups)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fairmark.results import Estimate, Refusal, Scorer
-from fairmark.stats.clusters import BETTING_BELOW, FEWEST_CLUSTERS, betting, clustered_mean, hurdle, korn_graubard
+from fairmark.stats.clusters import BETTING_BELOW, FEWEST_CLUSTERS, betting, clustered_mean, hurdle, korn_graubard, numbered
 from fairmark.stats.intervals import FloatArray, IntArray, Interval
 from fairmark.stats.proportions import clopper_pearson
 
@@ -58,8 +58,7 @@ def estimate_mean(
     """
 
     def compute() -> Computed:
-        units = len(values) if cluster is None else len(np.unique(cluster))
-        if units >= BETTING_BELOW:
+        if numbered(cluster, len(values))[1] >= BETTING_BELOW:
             return _korn_graubard(values, cluster, confidence_level)
         interval = betting(values, cluster, confidence_level=confidence_level)
         return float(np.mean(values)), interval, "betting (Waudby-Smith and Ramdas)", None
@@ -88,6 +87,15 @@ def gated_mean(
     return _estimate(scores, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
 
+def refused_input(y: FloatArray) -> Refusal | None:
+    """Why scores that should lie in [0, 1] have no mean: there are none, or some are off the scale, NaN among them."""
+    if len(y) == 0:
+        return Refusal("NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies")
+    if not np.all((y >= 0) & (y <= 1)):
+        return Refusal("OFF_SCALE", "a score lies outside 0 to 1", "bring the scores to the scale 0 to 1")
+    return None
+
+
 def _korn_graubard(y: FloatArray, cluster: IntArray | None, confidence_level: float) -> Computed:
     units = cluster if cluster is not None else np.arange(len(y))
     mean = clustered_mean(y, units, confidence_level=confidence_level)
@@ -105,17 +113,13 @@ def _estimate(
 ) -> Estimate:
     n = len(y)
     cases = n if n_cases is None else n_cases
-    clusters = None if cluster is None else len(np.unique(cluster))
+    clusters = None if cluster is None else numbered(cluster, n)[1]
     units = "cases" if clusters == cases else "clusters"
-    refused: Refusal | None = None
-    if n == 0:
-        refused = Refusal("NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies")
-    elif not np.all((y >= 0) & (y <= 1)):  # also NaN
-        refused = Refusal("OFF_SCALE", "a score lies outside 0 to 1", "bring the scores to the scale 0 to 1")
-    elif clusters is not None and clusters < FEWEST_CLUSTERS:
+    refused = refused_input(y)
+    if refused is None and clusters is not None and clusters < FEWEST_CLUSTERS:
         refused = Refusal(
             "TOO_FEW_CLUSTERS",
-            f"{clusters} {units} cannot tell us how other {units} behave",
+            f"{clusters} {units} cannot tell us how other {units} behave; in these alone the mean is {float(np.mean(y)):.3f}",
             f"collect at least {FEWEST_CLUSTERS} {units}",
         )
     if refused is not None:
