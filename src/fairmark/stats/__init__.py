@@ -37,9 +37,12 @@ from fairmark.stats.correction import (
 )
 from fairmark.stats.costs import CostClaim, CostPerSuccess, break_even, cost_below, cost_per_success, net_of_cost
 from fairmark.stats.estimates import estimate_mean, estimate_rate, gated_mean
+from fairmark.stats.generalizability import Component, Dependability, GStudy, d_study, g_study
 from fairmark.stats.groups import GroupGap, group_gap
+from fairmark.stats.hidden_truth import HiddenTruth, hidden_truth
 from fairmark.stats.icc import Icc, ScoreAgreement, intraclass, score_agreement
 from fairmark.stats.intervals import Interval, benjamini_hochberg, bh_levels, holm, holm_levels, one_sided_p
+from fairmark.stats.next_dollar import NextDollar, next_dollar
 from fairmark.stats.paired import McNemar, PairedIntervals, mcnemar, mcnemar_chi2, tango
 from fairmark.stats.power import (
     paired_power,
@@ -50,6 +53,8 @@ from fairmark.stats.power import (
     too_few_to_decide,
 )
 from fairmark.stats.proportions import clopper_pearson, jeffreys, most_failures_unseen, mover_difference, newcombe_difference, wilson
+from fairmark.stats.ranking import BradleyTerry, Ranking, bradley_terry, rank_intervals, rank_means
+from fairmark.stats.rasch import ManyFacetRasch, many_facet_rasch
 from fairmark.stats.rater_groups import Association, Ceiling, RaterGroup, RaterGroups, ceiling, group_association, rater_groups
 from fairmark.stats.reliability import (
     Agreement,
@@ -78,6 +83,7 @@ from fairmark.stats.repeats import (
 )
 from fairmark.stats.resampling import Bootstrap, Parts, bootstrap
 from fairmark.stats.sequential import EProcess, confidence_sequence, e_bh, growth_optimal_bet
+from fairmark.stats.severity import Confounding, SeverityAdjusted, confounding, severity_adjusted
 from fairmark.stats.stopping import (
     Ledger,
     Stopping,
@@ -103,9 +109,12 @@ __all__ = [
     "Association",
     "BinaryAgreement",
     "Bootstrap",
+    "BradleyTerry",
     "Ceiling",
     "ClusteredMean",
     "Coefficient",
+    "Component",
+    "Confounding",
     "Corrected",
     "CorrectedDifference",
     "CorrectedLevels",
@@ -114,28 +123,35 @@ __all__ = [
     "CorrectedRate",
     "CostClaim",
     "CostPerSuccess",
+    "Dependability",
     "EProcess",
+    "GStudy",
     "GraderAgreement",
     "GroupGap",
+    "HiddenTruth",
     "Icc",
     "Interval",
     "Ledger",
     "LevelMarks",
+    "ManyFacetRasch",
     "MarginVerdict",
     "McNemar",
     "NetValue",
+    "NextDollar",
     "Offer",
     "OrdinalCorrection",
     "PairedComparison",
     "PairedIntervals",
     "ParetoFrontier",
     "Parts",
+    "Ranking",
     "RaterGroup",
     "RaterGroups",
     "RepeatNoise",
     "Repeats",
     "ScoreAgreement",
     "SelfConsistency",
+    "SeverityAdjusted",
     "Stopping",
     "StoppingForecast",
     "StoppingPlan",
@@ -154,6 +170,7 @@ __all__ = [
     "bh_levels",
     "binary_agreement",
     "bootstrap",
+    "bradley_terry",
     "break_even",
     "ceiling",
     "clopper_pearson",
@@ -162,6 +179,7 @@ __all__ = [
     "cohen_kappa",
     "compare_pairs",
     "confidence_sequence",
+    "confounding",
     "confusion_matrix",
     "corrected_difference",
     "corrected_levels",
@@ -171,6 +189,7 @@ __all__ = [
     "corrected_scores_difference",
     "cost_below",
     "cost_per_success",
+    "d_study",
     "e_bh",
     "equivalent",
     "estimate_bank",
@@ -181,6 +200,7 @@ __all__ = [
     "fixed_size",
     "fleiss_agreement",
     "fleiss_kappa",
+    "g_study",
     "gated_mean",
     "group_association",
     "group_gap",
@@ -188,6 +208,7 @@ __all__ = [
     "gwet",
     "gwet_ac1",
     "gwet_agreement",
+    "hidden_truth",
     "holm",
     "holm_levels",
     "hurdle",
@@ -198,6 +219,7 @@ __all__ = [
     "korn_graubard",
     "krippendorff_alpha",
     "level_agreement",
+    "many_facet_rasch",
     "mcnemar",
     "mcnemar_chi2",
     "mean_of_levels",
@@ -207,6 +229,7 @@ __all__ = [
     "net_of_cost",
     "net_value",
     "newcombe_difference",
+    "next_dollar",
     "no_worse_than",
     "obrien_fleming_levels",
     "one_sided_p",
@@ -217,11 +240,14 @@ __all__ = [
     "pareto_frontier",
     "pass_all_k",
     "pass_at_k",
+    "rank_intervals",
+    "rank_means",
     "rater_groups",
     "repeat_noise",
     "repeats",
     "score_agreement",
     "self_consistency",
+    "severity_adjusted",
     "smallest_visible_difference",
     "smallest_visible_from_width",
     "smallest_visible_rate",
