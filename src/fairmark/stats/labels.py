@@ -11,6 +11,7 @@ from scipy.special import gammaln, ndtri, stdtrit
 
 from fairmark.results import Estimate, Refusal, Result
 from fairmark.stats.clusters import FEW_EVENTS, FEWEST_CLUSTERS, NARROWEST
+from fairmark.stats.correction import UNMARKED, corrected_rate
 from fairmark.stats.intervals import FloatArray, IntArray, Interval
 from fairmark.stats.proportions import clopper_pearson, jeffreys
 
@@ -30,14 +31,14 @@ TOLERATED = 0.1  # how far inverse probabilities may add up to something else th
 # ---------------------------------------------------------------- strata and their estimate
 
 
-class Strata(NamedTuple):
+class LabelStrata(NamedTuple):
     """Answers by what the grader said of them."""
 
     number: IntArray  # stratum of each answer, from 0
     names: tuple[str, ...]
 
 
-def label_strata(verdict: IntArray, confidence: FloatArray | None = None, *, edges: tuple[float, ...] = EDGES) -> Strata:
+def label_strata(verdict: IntArray, confidence: FloatArray | None = None, *, edges: tuple[float, ...] = EDGES) -> LabelStrata:
     """Strata of answers: the grader's verdict, by the bin of its confidence in that verdict where it gives one.
 
     `verdict` is a level, `confidence` the probability that the grader itself gives it, 0 to 1, NaN where there is none. A
@@ -59,7 +60,7 @@ def label_strata(verdict: IntArray, confidence: FloatArray | None = None, *, edg
             known = place <= len(edges)
             name += f", confidence {ends[place]:g} to {ends[place + 1]:g}" if known else ", confidence unknown"
         names.append(name)
-    return Strata(np.asarray(index, dtype=np.int64), tuple(names))
+    return LabelStrata(np.asarray(index, dtype=np.int64), tuple(names))
 
 
 def stratified_interval(
@@ -103,15 +104,18 @@ def stratified_rate(
     """The share of answers that people would pass, from marks drawn at random within strata (see `label_strata`).
 
     `stratum` (from 0) and `marks` have one entry an answer; a mark is 1, 0 or NaN where nobody marked. MOVER with Jeffreys
-    limits over strata, `bank` for exactly these answers (see `stratified_interval`).
+    limits over strata, `bank` for exactly these answers (see `stratified_interval`). With a cluster `corrected_rate` over the
+    same strata, whose variance takes whole clusters.
 
     Refused: `NO_DATA`; `OFF_SCALE` (marks other than 0 and 1); `MARKS_NOT_RANDOM` (self-selected or unknown); `LABEL_VERDICT`
-    (a stratum of more than 1% of the answers with fewer than 4 marks, or not all of it); `CLUSTERED_CORRECTION` with a
-    cluster, because more than two strata were not simulated there.
+    (a stratum of more than 1% of the answers with fewer than 4 marks, or not all of it); `CLUSTERED_CORRECTION` (a cluster
+    and `bank`, for which there is no measured method); with a cluster also what `corrected_rate` refuses.
     """
     stratum, marks = np.asarray(stratum, dtype=np.int64), np.asarray(marks, dtype=np.float64)
-    if stratum.shape != marks.shape:
-        raise ValueError(f"stratum and marks must have one entry an answer, not {stratum.shape} and {marks.shape}")
+    if stratum.shape != marks.shape or (cluster is not None and np.shape(cluster) != marks.shape):
+        raise ValueError("stratum, marks and cluster must have one entry an answer")
+    if np.any(stratum < 0):
+        raise ValueError("strata are numbered from 0")
     known = ~np.isnan(marks)
     levels = int(stratum.max()) + 1 if len(stratum) else 0
     sizes = np.bincount(stratum, minlength=levels)
@@ -119,11 +123,11 @@ def stratified_rate(
     refused = _marks_refused(marks[known], chosen)
     if refused is None and not np.all(np.isin(marks[known], (0.0, 1.0))):
         refused = Refusal("OFF_SCALE", "a mark is neither pass nor fail", "declare from which level on a mark is a pass")
-    if refused is None and cluster is not None:
+    if refused is None and cluster is not None and bank:
         refused = Refusal(
             "CLUSTERED_CORRECTION",
-            "how far strata of verdict and confidence are right with clusters was not measured",
-            "correct by the verdict alone, which takes whole clusters, or weigh the marks by their chances (`weighted_mean`)",
+            "no measured method holds for exactly these answers while they come in clusters",
+            "ask about answers like these, without `bank`",
         )
     if refused is None:
         thin = (marked < np.minimum(FLOOR, sizes)) & (sizes > SMALL_SHARE * len(stratum))
@@ -135,6 +139,10 @@ def stratified_rate(
             )
     if refused is not None:
         return _none(estimand, confidence_level, len(stratum), cluster, int(known.sum()), refused)
+    if cluster is not None:
+        said = np.where(known, marks, UNMARKED).astype(np.int64)
+        called = dict(enumerate(names))
+        return corrected_rate(stratum, said, cluster, estimand=estimand, confidence_level=confidence_level, names=called)
     passes = np.bincount(stratum[known], weights=marks[known], minlength=levels)
     value, interval = stratified_interval(sizes, marked, passes, confidence_level=confidence_level, bank=bank)
     filled = sizes > 0
@@ -415,7 +423,7 @@ class LabelPlan(Result):
 
 
 def expected_passes(
-    strata: Strata,
+    strata: LabelStrata,
     verdict: IntArray,
     confidence: FloatArray | None = None,
     marks: FloatArray | None = None,

@@ -12,12 +12,12 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
 
-from fairmark.stats.checks import agreement, correction, deciding, groups, raters, sequential, trust, value
+from fairmark.stats.checks import agreement, correction, deciding, fairness, groups, raters, sequential, transfer, trust, value
 from fairmark.stats.checks.reading import ASK_A_SHIPPED_CHECK, Answer, Json, guarded, refusal
 
 CHECKS: dict[str, Answer] = {
     kind: answer
-    for family in (deciding, sequential, correction, agreement, trust, raters, groups, value)
+    for family in (deciding, sequential, correction, transfer, agreement, trust, fairness, raters, groups, value)
     for kind, answer in family.CHECKS.items()
 }
 
