@@ -208,11 +208,12 @@ def gwet_weights(values: FloatArray, weights: GwetWeights) -> FloatArray:
     if weights == "unweighted" or q < 2:
         return np.eye(q)
     rank = np.arange(q, dtype=np.float64)
+    at = rank if weights == "ordinal" else values
+    apart: FloatArray = np.abs(np.subtract.outer(at, at)).astype(np.float64)
     if weights == "ordinal":
-        ranks = np.abs(np.subtract.outer(rank, rank))
-        return np.subtract(1.0, ranks * (ranks + 1) / (q * (q - 1)))
-    apart = np.abs(np.subtract.outer(values, values)) / float(values[-1] - values[0])
-    return np.subtract(1.0, apart) if weights == "linear" else np.subtract(1.0, apart * apart)
+        return np.subtract(1.0, apart * (apart + 1) / (q * (q - 1)))
+    apart /= float(values[-1] - values[0])
+    return np.subtract(1.0, apart if weights == "linear" else apart**2)
 
 
 def _items(counts: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -123,9 +123,11 @@ def _unequal_pairs(rows: IntArray, codes: IntArray, m: FloatArray, k: int) -> Fl
     items = len(m)
     if items * k <= 8 * len(codes):
         table = np.bincount(rows * k + codes, minlength=items * k).reshape(items, k).astype(np.float64)
-        return np.subtract(m * m, np.sum(table * table, axis=1))
-    cells, counts = np.unique(rows * k + codes, return_counts=True)
-    return np.subtract(m * m, np.bincount(cells // k, counts.astype(np.float64) ** 2, minlength=items))
+        equal: FloatArray = np.sum(table * table, axis=1)
+    else:
+        cells, counts = np.unique(rows * k + codes, return_counts=True)
+        equal = np.bincount(cells // k, counts.astype(np.float64) ** 2, minlength=items).astype(np.float64)
+    return m * m - equal
 
 
 def _squares(rows: IntArray, x: FloatArray, m: FloatArray) -> FloatArray:

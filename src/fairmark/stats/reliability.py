@@ -31,13 +31,14 @@ from fairmark.stats.clusters import FEW_EVENTS
 from fairmark.stats.estimates import estimate_rate
 from fairmark.stats.intervals import FloatArray, IntArray, Interval
 from fairmark.stats.proportions import clopper_pearson
-from fairmark.stats.resampling import RESAMPLES, Bootstrap, Parts, bootstrap
+from fairmark.stats.resampling import RESAMPLES, Parts, bootstrap
 
 Flags = NDArray[np.bool_]
 
 FEWEST_ITEMS = 10
 ITEMS_FOR_AN_INTERVAL = 30  # or clusters of them
 MOST_UNDEFINED = 0.05  # share of draws that may leave a coefficient undefined
+RARE_LEVELS = 20  # with more levels none is rare among them
 LARGEST_TABLE = 20_000_000  # items x parts that are resampled
 FEWEST_REGRADES = 3
 VARIED = "mark answers that differ in quality"
@@ -77,6 +78,7 @@ class _Measured(NamedTuple):
     parts: Parts | None  # None: too large to resample
     rows: IntArray  # which items the parts are of
     strangers: float  # the chance that two marks differ at all, as the coefficient reckons chance
+    alike: FloatArray | None = None  # what items would add on which all give one level, for each but the commonest
 
 
 def alpha_agreement(
@@ -97,9 +99,11 @@ def alpha_agreement(
 
     def measure(marks: FloatArray) -> _Measured:
         rows = np.nonzero(np.sum(~np.isnan(marks), axis=1) >= 2)[0]
-        wide = metric in ("nominal", "ratio") and len(rows) * len(np.unique(marks[~np.isnan(marks)])) > LARGEST_TABLE
-        parts = None if wide else alpha_parts(marks, metric=metric)
-        return _Measured(krippendorff_alpha(marks, metric=metric), parts, rows, chance_unequal(marks))
+        found, strangers = krippendorff_alpha(marks, metric=metric), chance_unequal(marks)
+        if metric in ("nominal", "ratio") and len(rows) * len(np.unique(marks[~np.isnan(marks)])) > LARGEST_TABLE:
+            return _Measured(found, None, rows, strangers)
+        parts = alpha_parts(np.vstack([marks, _unanimous(marks)]), metric=metric)
+        return _Measured(found, Parts(parts.of[: len(rows)], parts.statistic), rows, strangers, parts.of[len(rows) :])
 
     amiss = off_scale(marks) or ("a ratio scale has no negative marks" if metric == "ratio" and np.any(np.asarray(marks) < 0) else "")
     return _agreement(f"Krippendorff's alpha ({metric})", marks, cluster, amiss, measure, confidence_level, rng, resamples)
@@ -142,9 +146,12 @@ def fleiss_agreement(
     """Fleiss' kappa of items x raters with its interval over items; else as `alpha_agreement`."""
 
     def measure(marks: FloatArray) -> _Measured:
-        _, counts = tally(marks)
-        shares = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
-        return _Measured(fleiss_kappa(counts), fleiss_parts(counts), np.arange(len(marks)), 1 - float(shares @ shares))
+        n = len(marks)
+        _, counts = tally(np.vstack([marks, _unanimous(marks)]))
+        shares = (counts[:n] / counts[:n].sum(axis=1, keepdims=True)).mean(axis=0)
+        parts = fleiss_parts(counts)
+        own = Parts(parts.of[:n], parts.statistic)
+        return _Measured(fleiss_kappa(counts[:n]), own, np.arange(n), 1 - float(shares @ shares), parts.of[n:])
 
     return _agreement("Fleiss' kappa", marks, cluster, off_scale(marks), measure, confidence_level, rng, resamples)
 
@@ -171,7 +178,10 @@ def kappa_agreement(
         matrix = confusion_matrix(first, second, levels)
         p = matrix / matrix.sum()
         strangers = 1 - float(p.sum(axis=0) @ p.sum(axis=1))
-        return _Measured(cohen_kappa(matrix, weights=weights), kappa_parts(first, second, levels, weights=weights), rows, strangers)
+        parts = kappa_parts(first, second, levels, weights=weights)
+        rare = _unanimous(marks[rows]).astype(np.int64)[:, 0]
+        alike = kappa_parts(rare, rare, levels).of
+        return _Measured(cohen_kappa(matrix, weights=weights), parts, rows, strangers, alike)
 
     marks = side_by_side(reference, said)
     name = "Cohen's kappa" if weights == "unweighted" else f"Cohen's kappa ({weights} weights)"
@@ -209,10 +219,9 @@ def _agreement(
         if value is None or np.ptp(marks[doubly][marked[doubly]]) == 0:
             value, refused = None, Refusal("NO_VARIATION", measured.found.why or "only one level was used on items with two marks", VARIED)
         else:
-            events = _units_with(unequal > 0, None if units is None else units[doubly])
-            interval, no_interval = _interval(
-                value, measured, units, n if groups is None else groups, events, confidence_level, rng, resamples
-            )
+            own = None if units is None else units[doubly]
+            seen = _Seen(n if groups is None else groups, _units_with(unequal > 0, own), _units_with(_rarely_alike(marks[doubly]), own))
+            interval, no_interval = _interval(measured, units, seen, confidence_level, rng, resamples)
     return Agreement(
         coefficient=name,
         value=value,
@@ -230,22 +239,22 @@ def _agreement(
     )
 
 
+class _Seen(NamedTuple):
+    """What the interval cannot know more of than was seen: counts of items, or clusters."""
+
+    n: int
+    unequal: int  # with a disagreement
+    alike: int  # on which all agree on another level than the commonest, where that holds most marks; else all
+
+
 def _interval(
-    value: float,
-    measured: _Measured,
-    units: IntArray | None,
-    n: int,
-    events: int,
-    confidence_level: float,
-    rng: np.random.Generator,
-    resamples: int,
+    measured: _Measured, units: IntArray | None, seen: _Seen, confidence_level: float, rng: np.random.Generator, resamples: int
 ) -> tuple[Interval | None, Refusal | None]:
-    """The BCa interval, its lower end no higher than what the disagreements never met allow; or why there is none."""
+    """The BCa interval, as wide as what was hardly met demands; or why there is none."""
+    n, kind = seen.n, "items" if units is None else "clusters"
     if n < ITEMS_FOR_AN_INTERVAL:
-        kind = "items" if units is None else "clusters"
-        return None, Refusal(
-            f"TOO_FEW_{kind.upper()}", f"{n} {kind} are too few for an interval", f"mark at least {ITEMS_FOR_AN_INTERVAL} {kind}"
-        )
+        why = f"{n} {kind} are too few for an interval"
+        return None, Refusal(f"TOO_FEW_{kind.upper()}", why, f"mark at least {ITEMS_FOR_AN_INTERVAL} {kind}")
     if measured.parts is None:
         return None, Refusal("TOO_MANY_LEVELS", "items times levels are too many to resample", "give an interval metric, or fewer levels")
     draws = bootstrap(
@@ -254,23 +263,56 @@ def _interval(
     if draws.undefined > MOST_UNDEFINED:
         why = f"in {100 * draws.undefined:.0f} of 100 draws only one level was used"
         return None, Refusal("NO_VARIATION", why, VARIED)
-    if events > FEW_EVENTS and draws.draws[0] == draws.draws[-1]:
+    if seen.unequal > FEW_EVENTS and draws.draws[0] == draws.draws[-1]:
         return None, Refusal("NO_VARIATION", "all items show the same marks, so resampling them shows no spread", VARIED)
-    return unmet(draws, events, n, measured.strangers, confidence_level), None
+    low, high = draws.at(confidence_level)
+    if seen.unequal <= FEW_EVENTS:
+        low = min(low, _if_more_unequal(draws.value, seen, measured.strangers, confidence_level))
+    if seen.alike <= FEW_EVENTS and measured.alike is not None:
+        high = max(high, _if_more_alike(measured.parts, measured.alike, seen, confidence_level))
+    return Interval(max(-1.0, low), min(1.0, high)), None
 
 
-def unmet(draws: Bootstrap, events: int, n: int, strangers: float, confidence_level: float) -> Interval:
-    """The BCa interval; with at most 3 disagreeing units its lower end allows for as many as Clopper and Pearson do.
+def _if_more_unequal(value: float, seen: _Seen, strangers: float, confidence_level: float) -> float:
+    """The coefficient if disagreement, met in x of n units, occurred in as many as Clopper and Pearson allow, a share u.
 
-    What was met in x of n units may occur in a share u of them. The loss 1 - value then grows by u / (x / n); without any
-    disagreement it is u times the loss of a pair of strangers that differ, 1 / P(strangers differ).
+    The loss 1 - value grows by u / (x / n); without any disagreement it is u times the loss of a pair of strangers that
+    differ, 1 / P(strangers differ).
     """
-    interval = draws.at(confidence_level)
-    if events > FEW_EVENTS:
-        return interval
-    u = clopper_pearson(events, n, confidence_level=confidence_level).high
-    loss = (1 - draws.value) * u * n / events if events else u / max(strangers, u)
-    return Interval(max(-1.0, min(interval.low, 1 - loss)), interval.high)
+    u = clopper_pearson(seen.unequal, seen.n, confidence_level=confidence_level).high
+    return 1 - ((1 - value) * u * seen.n / seen.unequal if seen.unequal else u / max(strangers, u))
+
+
+def _if_more_alike(parts: Parts, alike: FloatArray, seen: _Seen, confidence_level: float) -> float:
+    """The coefficient if as many units agreed on a rare level as Clopper and Pearson allow; the best over these levels.
+
+    Where one level holds most marks, chance-corrected agreement hangs on the few items on which all see another.
+    """
+    u = clopper_pearson(seen.alike, seen.n, confidence_level=confidence_level).high
+    more = (u * seen.n - seen.alike) / max(1 - u, 1e-12)  # units to add, so that they are a share u of all
+    scale = len(parts.of) / seen.n  # items in a unit
+    values = parts.statistic(parts.of.sum(axis=0) + more * scale * alike)
+    return float(np.nanmax(values, initial=-1.0))
+
+
+def _unanimous(marks: FloatArray) -> FloatArray:
+    """An item for each level but the commonest, on which as many raters as on others give this level."""
+    values, counts = np.unique(marks[~np.isnan(marks)], return_counts=True)
+    rare = np.delete(values, np.argmax(counts)) if len(values) <= RARE_LEVELS else values[:0]
+    raters = max(2, round(float(np.mean(np.sum(~np.isnan(marks), axis=1)))))
+    items = np.full((len(rare), marks.shape[1]), np.nan)
+    items[:, :raters] = rare[:, None]
+    return items
+
+
+def _rarely_alike(marks: FloatArray) -> Flags:
+    """The items on which all agree on another level than the commonest. All items where no level holds most marks."""
+    values, counts = np.unique(marks[~np.isnan(marks)], return_counts=True)
+    if len(values) > RARE_LEVELS or counts.max() <= counts.sum() / 2:
+        return np.ones(len(marks), dtype=bool)
+    commonest = values[np.argmax(counts)]
+    alike: Flags = np.logical_and(unequal_pairs(marks) == 0, np.nanmax(marks, axis=1) != commonest)
+    return alike
 
 
 def _units_with(event: Flags, units: IntArray | None) -> int:

@@ -34,8 +34,8 @@ class Bootstrap:
 
     The end at alpha is the draw at Phi(z0 + (z0 + z) / (1 - a (z0 + z))), z the normal quantile of alpha, z0 that of the
     share of draws below the value (ties count half), a = sum d^3 / (6 (sum d^2)^1.5) with d how far leaving out one unit
-    lowers the value. The ends are nested in the level, hold the value, and are `lowest` and `highest` where the draws do
-    not reach so far.
+    lowers the value. The ends are nested in the level and hold the value; at levels that the number of draws cannot tell
+    apart they are `lowest` and `highest`.
     """
 
     value: float
@@ -49,6 +49,8 @@ class Bootstrap:
 
     def at(self, confidence_level: float) -> Interval:
         alpha = (1 - confidence_level) / 2
+        if alpha * (len(self.draws) + 1) < 1:
+            return Interval(self.lowest, self.highest)
         return Interval(min(self.value, self._end(alpha)), max(self.value, self._end(1 - alpha)))
 
     def _end(self, alpha: float) -> float:
@@ -56,14 +58,10 @@ class Bootstrap:
         slope = 1 - self.acceleration * shifted
         # past the pole of the formula the end lies beyond every draw
         share = float(ndtr(self.z0 + shifted / slope)) if slope > 0 else float(shifted > 0)
-        place = share * (len(self.draws) + 1)
-        if place < 1:
-            return self.lowest
-        if place > len(self.draws):
-            return self.highest
-        below = min(int(place), len(self.draws) - 1) - 1 if len(self.draws) > 1 else 0
-        above = min(below + 1, len(self.draws) - 1)
-        return float(self.draws[below] + (place - 1 - below) * (self.draws[above] - self.draws[below]))
+        place = min(max(share * (len(self.draws) + 1), 1.0), float(len(self.draws)))
+        below = int(place)
+        above = min(below + 1, len(self.draws))
+        return float(self.draws[below - 1] + (place - below) * (self.draws[above - 1] - self.draws[below - 1]))
 
 
 def bootstrap(
