@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from scipy.special import stdtrit
 
 from fairmark import stats
-from fairmark.stats.clusters import BETTING_TUNED_TO
+from fairmark.stats.clusters import BETTING_TUNED_TO, numbered
+from tests.stats.random_inputs import tried
 
 LEVELS = (0.2, 0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.9999)
 scores = st.lists(st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)), min_size=1, max_size=30)
@@ -117,6 +119,8 @@ def test_repeats_are_counted_as_cases_where_said() -> None:
     assert few.refused is not None
     assert few.refused.code == "TOO_FEW_CLUSTERS"
     assert "3 cases" in few.refused.why
+    # what these three show is still said: 6 of 9
+    assert "in these alone the mean is 0.667" in few.refused.why
 
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, float("nan"), float("inf")])
@@ -131,6 +135,185 @@ def test_few_cases_get_the_betting_interval_and_many_do_not() -> None:
     y = np.linspace(0.2, 0.8, 20)
     assert stats.estimate_mean(y[:19], None, estimand="x").method.startswith("betting")
     assert stats.estimate_mean(y, None, estimand="x").method == "Korn-Graubard"
+
+
+@pytest.mark.parametrize("codes", [[5, 5, 0, 2, 9, 0], [-3, -3, 7, 10**12, 4, 7], [1, 0, 2, 2, 1, 3]])
+def test_clusters_are_numbered_in_the_order_of_their_codes(codes: list[int]) -> None:
+    index, groups = numbered(np.array(codes), len(codes))
+    assert groups == len(set(codes))
+    assert index.tolist() == [sorted(set(codes)).index(code) for code in codes]
+
+
+# ------------------------------------------------------------ exactly this bank
+
+
+def test_the_share_of_a_small_bank_by_hand() -> None:
+    # 3 of a bank of 5 drawn, all pass, alpha .025. K=3: P(3 of 3) = 1/C(5,3) = .1 > alpha, so 3/5 cannot be excluded
+    assert stats.bank_share(3, 3, 5) == (0.6, 1.0)
+    # at alpha .1 exactly it can: the tail must be above alpha. K=4: C(4,3)/C(5,3) = .4
+    assert stats.bank_share(3, 3, 5, confidence_level=0.75) == (0.8, 1.0)
+    assert stats.bank_share(2, 5, 5) == (0.4, 0.4)
+    with pytest.raises(ValueError, match="bank of 4"):
+        stats.bank_share(3, 5, 4)
+
+
+@pytest.mark.parametrize(("n", "bank"), [(5, 9), (12, 20), (30, 40), (20, 400)])
+def test_the_share_of_a_bank_covers_each_share_there_is(n: int, bank: int) -> None:
+    found = [stats.bank_share(x, n, bank) for x in range(n + 1)]
+    for k in range(bank + 1):
+        chances = [math.comb(k, x) * math.comb(bank - k, n - x) / math.comb(bank, n) for x in range(n + 1)]
+        above = sum(chance for chance, (low, _) in zip(chances, found, strict=True) if low > k / bank + 1e-12)
+        below = sum(chance for chance, (_, high) in zip(chances, found, strict=True) if high < k / bank - 1e-12)
+        assert max(above, below) <= 0.025 + 1e-12
+    # the interval is no wider than Clopper and Pearson's, to which it tends for an endless bank
+    wide = [stats.clopper_pearson(x, n) for x in range(n + 1)]
+    assert all(a.low >= b.low - 1 / bank and a.high <= b.high + 1 / bank for a, b in zip(found, wide, strict=True))
+
+
+def test_an_endless_bank_is_cases_like_these() -> None:
+    y = np.repeat([1.0, 0.0], [30, 12])
+    assert stats.bank_share(30, 42, 10**7) == pytest.approx(stats.clopper_pearson(30, 42), abs=1e-5)
+    cluster = np.arange(42) // 3
+    found = stats.estimate_bank(y, None, cluster, bank=10**7, estimand="x")
+    assert (found.low, found.high) == pytest.approx(stats.korn_graubard(y, cluster), abs=1e-6)
+
+
+def test_a_whole_bank_leaves_the_noise_of_re_running() -> None:
+    # 8 cases x 2 tries: within-case squares are 1/2 for each of the 4 cases with one pass, so MSW = 2/8, V = .25/16
+    y = np.array([1.0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0])
+    found = stats.estimate_bank(y, np.repeat(np.arange(8), 2), bank=8, estimand="x")
+    p = 10 / 16
+    assert found.n_effective == pytest.approx(p * (1 - p) / (0.25 / 16))
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < p < found.high
+    # one try a case: these answers are all there is
+    once = stats.estimate_bank(y[::2], bank=8, estimand="x")
+    assert (once.low, once.value, once.high) == (0.875, 0.875, 0.875)
+
+
+def test_half_a_bank_has_half_the_variance() -> None:
+    y = np.linspace(0.2, 0.9, 30)
+    endless = stats.clustered_mean(y, np.arange(30)).n_effective
+    # (60 - 30)/(60 - 1) of the variance
+    assert stats.estimate_bank(y, bank=60, estimand="x").n_effective == pytest.approx(endless * 59 / 30)
+
+
+@pytest.mark.parametrize(("n", "bank", "code"), [(0, 5, "NO_DATA"), (7, 5, "BANK_TOO_SMALL"), (4, 9, "TOO_FEW_CLUSTERS")])
+def test_a_bank_that_cannot_be_judged(n: int, bank: int, code: str) -> None:
+    found = stats.estimate_bank(np.full(n, 1.0), bank=bank, estimand="x")
+    assert found.refused is not None
+    assert found.refused.code == code
+
+
+# ------------------------------------------------------------ repeats
+
+
+def test_unequal_repeats_by_hand() -> None:
+    # cases (1,0,1), (1), (0,0): mean 1/2, means 2/3, 1, 0; SS within 2/3 over 6 - 3; SS between 3/36 + 1/4 + 2/4 = 5/6 over 2
+    found = stats.repeat_noise(np.array([1.0, 0, 1, 1, 0, 0]), np.array([4, 4, 4, 1, 7, 7]))
+    assert found.var_repeat == pytest.approx(2 / 9)
+    # n0 = (6 - 14/6)/2 = 11/6
+    assert found.var_case == pytest.approx((5 / 12 - 2 / 9) / (11 / 6))
+    rerun, cases = 2 / 9 / 6, found.var_case * 14 / 36
+    assert found.share_of_noise == pytest.approx(rerun / (rerun + cases))
+    assert (found.fewest_tries, found.most_tries, found.n_cases, found.n_responses) == (1, 3, 3, 6)
+
+
+def test_equal_repeats_agree_with_the_balanced_analysis() -> None:
+    y = np.random.default_rng(3).integers(0, 2, (12, 4)).astype(np.float64)
+    balanced = stats.repeats(y)
+    found = stats.repeat_noise(y.ravel(), np.repeat(np.arange(12), 4))
+    assert (found.var_case, found.var_repeat) == pytest.approx((balanced.var_case, balanced.var_repeat))
+    assert found.share_of_noise == pytest.approx(min(1.0, balanced.ms_within / balanced.ms_between))
+
+
+def test_one_try_measures_no_noise_and_equal_tries_point_to_a_cache() -> None:
+    once = stats.repeat_noise(np.array([1.0, 0, 1, 1, 0, 1, 1]), np.arange(7))
+    assert (once.var_repeat, once.var_case, once.share_of_noise) == (None, None, None)
+    assert "not measured" in once.headline()
+    y, case = np.repeat([1.0, 0, 1, 1, 0, 1, 1], 3), np.repeat(np.arange(7), 3)
+    assert "cache" in stats.repeat_noise(y, case, temperature=0.7).warnings[0]
+    assert stats.repeat_noise(y, case, temperature=0).warnings == ()
+
+
+def test_best_repeats_by_hand() -> None:
+    # sqrt(.16/.04 x 9/1) = 6; the variance for the money is least there
+    assert stats.best_repeats(0.04, 0.16, cost_case=9, cost_repeat=1) == 6
+    # all equal: one try makes 2 x 2 = 4, two make 1.5 x 3 = 4.5
+    assert stats.best_repeats(1, 1, cost_case=1, cost_repeat=1) == 1
+    assert stats.best_repeats(1, 0, cost_case=5, cost_repeat=1) == 1
+    assert stats.best_repeats(0, 1, cost_case=5, cost_repeat=1) is None
+
+
+@settings(deadline=None)
+@given(st.floats(0.001, 1), st.floats(0.001, 1), st.floats(0.01, 100), st.floats(0.01, 10))
+def test_best_repeats_are_best(var_case: float, var_repeat: float, cost_case: float, cost_repeat: float) -> None:
+    best = stats.best_repeats(var_case, var_repeat, cost_case=cost_case, cost_repeat=cost_repeat)
+    assert best is not None
+
+    def spent(k: int) -> float:
+        return (var_case + var_repeat / k) * (cost_case + k * cost_repeat)
+
+    assert all(spent(best) <= spent(k) + 1e-12 for k in range(1, best + 20))
+
+
+def test_pass_at_k_over_cases_by_hand() -> None:
+    # C(5-c, 2)/C(5, 2) for c = 5, 3, 0 fails of 2 tries: 0, .1, 1; all of two: 1, .3, 0
+    passes = np.tile([5, 3, 0], 4)
+    any_of_two = stats.estimate_pass_at_k(passes, np.full(12, 5), 2)
+    all_of_two = stats.estimate_pass_all_k(passes, np.full(12, 5), 2)
+    assert any_of_two.value == pytest.approx((1 + 0.9 + 0) / 3)
+    assert all_of_two.value == pytest.approx((1 + 0.3 + 0) / 3)
+    assert (all_of_two.n_cases, all_of_two.n_responses, all_of_two.method) == (12, 60, "Korn-Graubard")
+    values = np.tile([1.0, 0.3, 0.0], 4)
+    assert (all_of_two.low, all_of_two.high) == pytest.approx(stats.korn_graubard(values, np.arange(12)))
+    # k = n: every case either passes all of its tries or does not
+    assert stats.estimate_pass_all_k(passes, np.full(12, 5), 5).method == "Clopper-Pearson"
+
+
+def test_more_tries_than_were_made_are_refused() -> None:
+    found = stats.estimate_pass_all_k(np.array([2, 1, 3, 2, 2, 2, 2]), np.array([3, 1, 3, 3, 3, 3, 3]), 2)
+    assert found.refused is not None
+    assert found.refused.code == "TOO_FEW_TRIES"
+    assert "1 of 7 cases" in found.refused.why
+    with pytest.raises(ValueError, match="k = 0"):
+        stats.estimate_pass_at_k(np.array([1]), np.array([1]), 0)
+
+
+@tried()
+@given(
+    st.lists(st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1), st.sampled_from([math.nan, -1.0, 2.0])), max_size=25),
+    st.integers(1, 12),
+    st.sampled_from([None, 1, 3, 7]),
+    st.integers(1, 40),
+    st.sampled_from([0.5, 0.95, 0.9999]),
+)
+def test_random_inputs_to_one_system(values: list[float], cases: int, clusters: int | None, bank: int, level: float) -> None:
+    y = np.array(values, dtype=np.float64)
+    case = np.arange(len(y)) % cases
+    cluster = None if clusters is None else case % clusters
+    passes = (np.nan_to_num(y) * 5).astype(np.int64)
+    noise = stats.repeat_noise(y, case, cluster, confidence_level=level, cost_case=1.0, cost_repeat=0.5)
+    found = [
+        noise,
+        noise.mean,
+        stats.estimate_bank(y, case, cluster, bank=bank, estimand="x", confidence_level=level),
+        stats.estimate_bank(y, None, cluster, bank=bank, estimand="x", confidence_level=level),
+        stats.estimate_pass_at_k(passes, np.full(len(y), 5), 3, cluster, confidence_level=level),
+        stats.estimate_pass_all_k(passes, np.full(len(y), 5), 3, cluster, confidence_level=level),
+    ]
+    for one in found:
+        json.dumps(one.as_dict(), allow_nan=False)
+        assert str(one)
+        if one.refused is not None:
+            assert one.refused.why
+            assert one.refused.next
+        elif not isinstance(one, stats.RepeatNoise):
+            assert one.low is not None
+            assert one.value is not None
+            assert one.high is not None
+            assert 0 <= one.low <= one.value <= one.high <= 1
 
 
 # ------------------------------------------------------------ seeded simulation
@@ -163,3 +346,23 @@ def test_holm_levels_are_kept_with_few_clusters() -> None:
         sure += high - low < 0.95
     assert missed / runs <= 0.015
     assert sure / runs > 0.9
+
+
+@pytest.mark.parametrize(("drawn", "tries"), [(0.5, 1), (0.5, 3), (1.0, 3)])
+def test_a_bank_is_covered_and_not_too_widely(drawn: float, tries: int) -> None:
+    # the target is what these 60 cases score over endless re-running, or these very answers where each is tried once
+    generator = np.random.default_rng(33)
+    chance = generator.beta(3, 1, 60)
+    answers = (generator.uniform(size=60) < chance).astype(np.float64)
+    n, runs, covered, width = round(60 * drawn), 500, 0, 0.0
+    for _ in range(runs):
+        picked = generator.permutation(60)[:n]
+        case = np.repeat(picked, tries)
+        y = answers[picked] if tries == 1 else (generator.uniform(size=len(case)) < chance[case]).astype(np.float64)
+        found = stats.estimate_bank(y, case, bank=60, estimand="x")
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= (answers.mean() if tries == 1 else chance.mean()) <= found.high
+        width += (found.high - found.low) / runs
+    assert 0.92 <= covered / runs <= 0.995
+    assert width < {(0.5, 1): 0.26, (0.5, 3): 0.22, (1.0, 3): 0.14}[drawn, tries]
