@@ -223,6 +223,7 @@ class HypothesisResult:
     losses: int | None = None
     ties: int | None = None
     why: str = ""  # why this method, and what stands in the way of a decision
+    design: tuple[str, ...] = ()  # what of the study's design the method was chosen for, in sentences
     next: str = ""  # what would decide it, where it is undecided
     smallest_visible: float | None = None  # smallest difference this many cases would show with the planned power
 

@@ -95,6 +95,7 @@ class Mark:
     reason: str = ""
     output: str | None = None  # the answer that was marked, where the file holds it
     where: str = ""  # file:line
+    probability: float | None = None  # with which this answer was chosen for marking; None: not said
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class Marks:
     said: IntArray  # of each mark, the place of its label
     applies: BoolArray  # of each row; False where all that was said is that it does not apply
     sampled: BoolArray  # of each row, whether it was chosen for marking
+    stale: BoolArray  # of each row, whether it was marked when another answer stood there, and not since
     _ends: dict[str | None, tuple[FloatArray, FloatArray]] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def bounds(self, criterion: Criterion, level: str | None) -> tuple[FloatArray, FloatArray]:
@@ -76,6 +77,14 @@ class Marks:
             mean = total / np.maximum(count, 1)
             self._ends[level] = np.where(count > 0, mean, 0.0), np.where(count > 0, mean, 1.0)
         return self._ends[level]
+
+    def votes(self, criterion: Criterion, level: str | None) -> IntArray:
+        """How many marks put each row at each code: levels from 0, worst first, or with a level 0 below it and 1 from it on."""
+        names = criterion.level_names()
+        codes = [int(criterion.passes(name, level)) if level is not None else names.index(name) for name in self.labels]
+        kinds = 2 if level is not None else len(names)
+        cell = self.row * kinds + np.array(codes, dtype=np.int64)[self.said]
+        return np.bincount(cell, minlength=len(self.applies) * kinds).reshape(-1, kinds)
 
     def worth(self, place: int, criterion: Criterion, level: str | None) -> tuple[float, float] | None:
         """The bounds of one row; None where the criterion does not apply to it."""
@@ -132,6 +141,35 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
+class Audited:
+    """What an LLM grader said of all responses of a system, and what people said of some: what a correction is made of.
+
+    On a criterion, values are codes: levels from 0, worst first, or 0 and 1 where the target names a level. On the score
+    they are scores. People's value is an interval as everywhere here: equal ends once they agree.
+    """
+
+    graders: tuple[str, ...]  # the LLM graders
+    people: tuple[str, ...]  # the graders whose marks are people's
+    said: FloatArray  # the grader's value; on a criterion the code `kinds` where it gave none, `kinds + 1` without a response
+    worst: FloatArray  # people's value at worst; NaN where they were not asked
+    best: FloatArray
+    answered: BoolArray
+    case: IntArray
+    trial: IntArray
+    cluster: IntArray | None
+    kinds: int  # codes; 0 for scores
+    chosen: Chosen  # how the responses that people marked were chosen
+    not_applicable: int  # responses to which the criterion does not apply, by whoever says so
+    fine: FloatArray  # the grader's own level, also where the target only asks whether a level is reached
+    probability: FloatArray  # with which each marked response was chosen; NaN where nobody says
+
+    @property
+    def n_marks(self) -> int:
+        """Responses that people marked."""
+        return int(np.count_nonzero(self.answered & ~np.isnan(self.worst)))
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Planned = answered + failed + pending, always."""
 
@@ -155,6 +193,7 @@ class Table:
     _marks: Mapping[int, Mapping[tuple[str, str], list[Cell]]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _place: Mapping[int, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _read: dict[tuple[str, str, str], Marks] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _chances: dict[tuple[str, str], dict[tuple[str, str, int], float]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _scored: dict[int, Score] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -312,6 +351,130 @@ class Table:
         scorer: Scorer = a.scorer if a.scorer == b.scorer else "mixed"
         return Pairs(low.round(12), high.round(12), cases, self._clusters(cases), scorer, single, a.chosen)
 
+    def second_grader(self, criterion: str) -> str | None:
+        """The LLM grader that marks all responses on a criterion of which people mark only some; None where there is none."""
+        decided = self.deciding(criterion)
+        if decided is None or decided[1] != "human" or self.study.graders[decided[0]].chosen == "all":
+            return None
+        return next((name for name, spec in self.study.graders.items() if spec.kind == "llm" and criterion in spec.criteria), None)
+
+    def audited(self, system: str, on: str, *, rows: Sequence[Row] | None = None) -> Audited | None:
+        """An LLM grader's marks of all responses beside people's of some; None where `on` was not marked in this way."""
+        of_system = self._by_system[system]
+        places = np.arange(len(of_system)) if rows is None else np.array([self._place[id(row)] for row in rows], dtype=np.int64)
+        kept = [of_system[place] for place in places.tolist()]
+        if on == "score":
+            return self._audited_score(kept)
+        criterion, level = self.target(on)
+        second = self.second_grader(criterion.id)
+        if second is None or (level is None and not criterion.levels):
+            return None
+        people = self.deciding(criterion.id)
+        assert people is not None
+        theirs, its = self.marks(system, people[0], criterion.id), self.marks(system, second, criterion.id)
+        votes, said_by_it = theirs.votes(criterion, level)[places], its.votes(criterion, level)[places]
+        kinds = votes.shape[1]
+        answered = _answered(kept)
+        most = votes == votes.max(axis=1, keepdims=True)
+        marked = votes.any(axis=1)
+        asked = theirs.sampled[places] & ~theirs.stale[places]
+        worst, best = most.argmax(axis=1).astype(np.float64), (kinds - 1 - most[:, ::-1].argmax(axis=1)).astype(np.float64)
+        # a person who was asked and could not tell leaves everything open, as does a response that is not there
+        open_ = (asked & ~marked) | ~answered
+        worst[open_], best[open_] = 0.0, kinds - 1.0
+        unasked = ~asked & answered
+        worst[unasked], best[unasked] = np.nan, np.nan
+        said = np.where(said_by_it.any(axis=1), said_by_it.argmax(axis=1), kinds).astype(np.float64)
+        said[~answered] = kinds + 1
+        off = int(np.count_nonzero(~theirs.applies[places] | ~its.applies[places]))
+        fine = said
+        if level is not None and len(criterion.levels) > 2:
+            levels = its.votes(criterion, None)[places]
+            fine = np.where(levels.any(axis=1), levels.argmax(axis=1), len(criterion.levels)).astype(np.float64)
+            fine[~answered] = len(criterion.levels) + 1
+        return Audited(
+            (second,),
+            (people[0],),
+            said,
+            worst,
+            best,
+            answered,
+            *self._units(kept),
+            kinds,
+            self._chosen(people[:1]),
+            off,
+            fine,
+            self._probabilities(people[0], criterion.id, kept),
+        )
+
+    def _audited_score(self, rows: Sequence[Row]) -> Audited | None:
+        used = [c.id for c in self.study.rubric if c.weight != 0 or c.gate]
+        by = {name: decided[0] for name in used if (decided := self.deciding(name)) is not None}
+        sampled = [n for n in by if self.study.graders[by[n]].kind == "recorded" and self.study.graders[by[n]].chosen != "all"]
+        seconds = {name: second for name in sampled if (second := self.second_grader(name)) is not None}
+        if not sampled or len(seconds) < len(sampled):
+            return None
+        said, worst, best = (np.full(len(rows), np.nan) for _ in range(3))
+        answered = _answered(rows)
+        off = 0
+        for place, row in enumerate(rows):
+            its, theirs = self._score(row, {**by, **seconds}), self.score(row)
+            off += theirs.low is None or its.low is None
+            # an unreadable mark leaves the grader's score open: its middle says which responses are like it
+            said[place] = (its.low + its.high) / 2 if its.low is not None and its.high is not None else 0.0
+            place_of = self._place[id(row)]
+            marks = [self.marks(row.system, by[name], name) for name in sampled]
+            if not answered[place]:
+                said[place], worst[place], best[place] = 0.0, 0.0, 1.0
+            elif all(mark.sampled[place_of] and not mark.stale[place_of] for mark in marks) and theirs.low is not None:
+                worst[place], best[place] = theirs.low, theirs.high if theirs.high is not None else theirs.low
+        people = tuple(dict.fromkeys(by[name] for name in sampled))
+        nobody_says = np.full(len(rows), np.nan)
+        return Audited(
+            tuple(dict.fromkeys(seconds.values())),
+            people,
+            said,
+            worst,
+            best,
+            answered,
+            *self._units(rows),
+            0,
+            self._chosen(people),
+            off,
+            said,
+            nobody_says,
+        )
+
+    def _units(self, rows: Sequence[Row]) -> tuple[IntArray, IntArray, IntArray | None]:
+        """Case, trial and cluster of each row; the case stands for the cluster where trials repeat it."""
+        case = np.array([self._case_index[row.case.id] for row in rows], dtype=np.int64)
+        trial = np.array([row.trial for row in rows], dtype=np.int64)
+        clusters = self._clusters(case)
+        return case, trial, case if clusters is None and self.study.trials > 1 else clusters
+
+    def _probabilities(self, people: str, criterion: str, rows: Sequence[Row]) -> FloatArray:
+        """With what probability each row was chosen for marking; NaN where nobody says."""
+        key = people, criterion
+        if key not in self._chances:
+            self._chances[key] = {
+                (mark.case_id, mark.system, mark.trial): mark.probability
+                for mark in self.study.graders[people].marks
+                if mark.criterion == criterion and mark.probability is not None
+            }
+        chances = self._chances[key]
+        if not chances:
+            return np.full(len(rows), np.nan)
+        lone = len(self.study.systems) == 1
+        found = [
+            chances.get((row.case.id, row.system, row.trial), chances.get((row.case.id, "", row.trial)) if lone else None) for row in rows
+        ]
+        return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
+
+    def _chosen(self, people: Sequence[str]) -> Chosen:
+        """How the responses were chosen that all of these people marked: as in the worst of them."""
+        order: tuple[Chosen, ...] = ("unknown", "self-selected", "stratified", "random")
+        return next(how for how in order if how in {self.study.graders[name].chosen for name in people})
+
     def target(self, on: str) -> tuple[Criterion, str | None]:
         """The criterion and level that `criterion>=level` or `criterion` names."""
         name, _, level = on.partition(">=")
@@ -392,6 +555,7 @@ def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
     said: list[int] = []
     applies = np.ones(len(cells), dtype=np.bool_)
     sampled = np.zeros(len(cells), dtype=np.bool_)
+    stale = np.zeros(len(cells), dtype=np.bool_)
     for place, group in enumerate(cells):
         nothing, does_not_apply = True, False
         for cell in group:
@@ -400,6 +564,7 @@ def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
                 continue
             if grade.failure is None or grade.failure.kind != "not_recorded":
                 sampled[place] = True
+            stale[place] |= grade.failure is not None and grade.failure.kind == "stale_mark"
             if grade.label == NOT_APPLICABLE:
                 does_not_apply = True
             elif grade.label is not None and grade.label != CANNOT_TELL:
@@ -407,7 +572,12 @@ def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
                 said.append(codes.setdefault(grade.label, len(codes)))
                 nothing = False
         applies[place] = not (nothing and does_not_apply)
-    return Marks(tuple(codes), np.array(rows, dtype=np.int64), np.array(said, dtype=np.int64), applies, sampled)
+        stale[place] &= nothing
+    return Marks(tuple(codes), np.array(rows, dtype=np.int64), np.array(said, dtype=np.int64), applies, sampled, stale)
+
+
+def _answered(rows: Sequence[Row]) -> BoolArray:
+    return np.array([row.response is not None and row.response.answer is not None for row in rows], dtype=np.bool_)
 
 
 def _by_case(metric: Metric, n: int) -> tuple[FloatArray, FloatArray, IntArray]:

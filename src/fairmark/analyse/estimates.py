@@ -24,19 +24,11 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
     """The estimate on what is marked; with anything missing, the interval runs from the worst to the best completion."""
     n = len(metric.low)
     if n == 0:
-        return refused_estimate(
-            estimand, "NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies", level, metric.scorer
-        )
+        nothing = Refusal("NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies")
+        return refused_estimate(estimand, nothing, level, metric.scorer)
     if not metric.marked.any():
-        return refused_estimate(
-            estimand,
-            "NOTHING_MARKED",
-            f"none of {n} answers is marked yet",
-            "run again to fill in what is missing",
-            level,
-            metric.scorer,
-            n,
-        )
+        unmarked = Refusal("NOTHING_MARKED", f"none of {n} answers is marked yet", "run again to fill in what is missing")
+        return refused_estimate(estimand, unmarked, level, metric.scorer, n)
     marked = metric.marked
     within = estimator(kind, metric)
     worst = within(metric.low, metric.cluster, estimand, level, metric.scorer)
@@ -76,9 +68,8 @@ def estimator(kind: str, metric: Metric) -> Within:
     return within
 
 
-def refused_estimate(
-    estimand: str, code: str, why: str, next_step: str, level: float, scorer: Scorer, n: int = 0, clusters: int | None = None
-) -> Estimate:
+def refused_estimate(estimand: str, refused: Refusal, level: float, scorer: Scorer, n: int = 0, clusters: int | None = None) -> Estimate:
+    """An estimate without a figure."""
     return Estimate(
         estimand=estimand,
         value=None,
@@ -89,5 +80,5 @@ def refused_estimate(
         n_cases=n,
         n_clusters=clusters,
         scorer=scorer,
-        refused=Refusal(code, why, next_step),
+        refused=refused,
     )

@@ -10,12 +10,16 @@ from typing import Literal
 import numpy as np
 
 from fairmark import stats
+from fairmark.analyse.corrected import NO_SHARED_CASES, corrected, not_random
 from fairmark.analyse.estimates import estimator, mean, refused_estimate
-from fairmark.results import Deviation, Estimate, Trust
+from fairmark.results import Deviation, Estimate, Refusal, Trust
 from fairmark.study import Hypothesis
 from fairmark.table import FloatArray, Pairs, Table
 
 Side = Literal["low", "high"]
+MARKED_BY = {"human": "people's marks", "check": "the marks of the check", "llm": "the marks of the LLM grader"}
+# whether these occur does not depend on what people say, only on which answers they were given
+PEOPLE_ALONE_WILL_DO = ("LABEL_VERDICT", "TOO_FEW_MARKS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Evidence:
     at: Callable[[float], tuple[float, float]] | None  # two-sided confidence level -> (low, high)
     why: str
     exploratory: bool
+    design: tuple[str, ...]  # what of the design this method answers to, in sentences
     wins: int | None = None
     losses: int | None = None
     ties: int | None = None
@@ -65,35 +70,80 @@ def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], c
     exploratory = planned and touched(table, hypothesis, changed)
     estimand = _estimand(hypothesis)
     scorer = table.scorer_of(hypothesis.on)
+    design = _design(table, hypothesis)
 
-    def refused(code: str, why: str, next_step: str, n: int = 0) -> Evidence:
-        estimate = refused_estimate(estimand, code, why, next_step, level, scorer, n, table.n_clusters)
-        return Evidence(hypothesis, estimand, estimate, None, why, exploratory)
+    def refused(refusal: Refusal, n: int = 0) -> Evidence:
+        estimate = refused_estimate(estimand, refusal, level, scorer, n, table.n_clusters)
+        return Evidence(hypothesis, estimand, estimate, None, refusal.why, exploratory, design)
 
     for criterion in table.criteria_by_llm(hypothesis.on):
         receipt_ = next((r for r in trust if r.criterion == criterion and r.grader == (table.deciding(criterion) or ("", ""))[0]), None)
         if receipt_ is None or not receipt_.usable:
             reason = receipt_.refused if receipt_ is not None else None
-            why = reason.why if reason else f"only an LLM grader marks {criterion}, and nobody has checked it"
-            step = reason.next if reason else "let people mark some of the same answers"
-            return refused(reason.code if reason else "UNCALIBRATED_GRADER", why, step, table.counts(hypothesis.system).answered)
+            unchecked = Refusal(
+                "UNCALIBRATED_GRADER",
+                f"only an LLM grader marks {criterion}, and nobody has checked it",
+                "let people mark some of the same answers",
+            )
+            return refused(reason or unchecked, table.counts(hypothesis.system).answered)
+    both = corrected(table, hypothesis.system, hypothesis.than, hypothesis.on)
+    if both is not None:
+        design = (*design, both.because)
+        if both.refused is None:
+            estimate = both.estimate(estimand, level)
+            why = f"{both.because}: {estimate.method}"
+            return Evidence(hypothesis, estimand, estimate, both.at, why, exploratory, design)
+        if both.refused.code not in PEOPLE_ALONE_WILL_DO or not both.simple:
+            return refused(both.refused, both.worst.n_cases)
+        design = (*design, f"the correction has no figure ({both.refused.why}), so people's marks, a simple random sample, stand alone")
     if hypothesis.than is None:
-        return _one_system(table, hypothesis, estimand, exploratory, refused, level)
-    return _two_systems(table, hypothesis, estimand, exploratory, refused, level)
+        return _one_system(table, hypothesis, estimand, exploratory, refused, level, design)
+    return _two_systems(table, hypothesis, estimand, exploratory, refused, level, design)
+
+
+def _design(table: Table, hypothesis: Hypothesis) -> tuple[str, ...]:
+    """What of the design decides which method fits, in sentences."""
+    study = table.study
+    found = []
+    if hypothesis.than is not None:
+        found.append(f"{hypothesis.system} and {hypothesis.than} answered the same cases, so differences are taken within cases")
+    if study.cluster is not None:
+        found.append(f"cases with the same {study.cluster} belong together, so {table.n_clusters} clusters are the units")
+    if study.trials > 1:
+        found.append(f"each case was tried {study.trials} times, and repeats of a case are no more cases")
+    if hypothesis.on == "score":
+        if any(criterion.gate for criterion in study.rubric):
+            found.append("a failed must-pass rule makes the score 0, so the share that passes and the mean of the rest are taken apart")
+        else:
+            found.append("scores lie between 0 and 1")
+        return tuple(found)
+    criterion, level = table.target(hypothesis.on)
+    if level is not None:
+        found.append(f"an answer reaches “{level}” or does not")
+    elif criterion.levels:
+        found.append(f"{len(criterion.levels)} levels count as their declared values, and their distribution is shown beside the mean")
+    else:
+        found.append("numbers on a scale count as shares of its range")
+    decided = table.deciding(criterion.id)
+    if decided is not None:
+        found.append(f"{MARKED_BY[decided[1]]} of {decided[0]} decide")
+    return tuple(found)
 
 
 Refuse = Callable[..., Evidence]
 
 
-def _one_system(table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float) -> Evidence:
+def _one_system(
+    table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float, design: tuple[str, ...]
+) -> Evidence:
     metric = table.metric(hypothesis.system, hypothesis.on)
     blocked = _blocked(metric.chosen, hypothesis.on)
     if blocked is not None:
-        return refused(*blocked, len(metric.low))
+        return refused(blocked, len(metric.low))
     gated = hypothesis.on == "score" and any(criterion.gate for criterion in table.study.rubric)
     base = mean(metric, estimand, level, gated=gated)
     if base.refused is not None:
-        return refused(base.refused.code, base.refused.why, base.refused.next, len(metric.low))
+        return refused(base.refused, len(metric.low))
     within = estimator("gated" if gated else "mean", metric)
 
     def at(confidence: float) -> tuple[float, float]:
@@ -103,27 +153,29 @@ def _one_system(table: Table, hypothesis: Hypothesis, estimand: str, exploratory
         assert best.high is not None
         return worst.low, best.high
 
-    return Evidence(hypothesis, estimand, base, at, f"one system, {base.method}", exploratory)
+    return Evidence(hypothesis, estimand, base, at, f"one system, {base.method}", exploratory, design)
 
 
-def _two_systems(table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float) -> Evidence:
+def _two_systems(
+    table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float, design: tuple[str, ...]
+) -> Evidence:
     assert hypothesis.than is not None
     pairs = table.pairs(hypothesis.system, hypothesis.than, hypothesis.on)
     blocked = _blocked(pairs.chosen, hypothesis.on)
     n = len(pairs.low)
     if blocked is not None:
-        return refused(*blocked, n)
+        return refused(blocked, n)
     if n == 0:
-        return refused("NO_SHARED_CASES", "the two systems have no case in common", "run both systems on the same cases")
+        return refused(NO_SHARED_CASES)
     if not pairs.marked.any():
-        return refused("NOTHING_MARKED", f"none of {n} pairs is fully marked yet", "run again to fill in what is missing", n)
+        return refused(Refusal("NOTHING_MARKED", f"none of {n} pairs is fully marked yet", "run again to fill in what is missing"), n)
     worst = _paired_intervals(table, hypothesis, pairs, pairs.low)
     if worst.refused is not None:
-        return refused(worst.refused.code, worst.refused.why, worst.refused.next, n)
+        return refused(worst.refused, n)
     complete = bool(pairs.marked.all())
     best = worst if complete else _paired_intervals(table, hypothesis, pairs, pairs.high)
     if best.refused is not None:
-        return refused(best.refused.code, best.refused.why, best.refused.next, n)
+        return refused(best.refused, n)
     low, high = worst.at(level).low, best.at(level).high
     seen = pairs.low[pairs.marked]
     missing = int(np.count_nonzero(~pairs.marked))
@@ -151,6 +203,7 @@ def _two_systems(table: Table, hypothesis: Hypothesis, estimand: str, explorator
         lambda confidence: (worst.at(confidence).low, best.at(confidence).high),
         f"the same {n} cases for both systems, so differences within cases: {worst.method}",
         exploratory,
+        design,
         wins=int(np.count_nonzero(seen > 0)),
         losses=int(np.count_nonzero(seen < 0)),
         ties=int(np.count_nonzero(seen == 0)),
@@ -163,18 +216,17 @@ def _paired_intervals(table: Table, hypothesis: Hypothesis, pairs: Pairs, differ
     return stats.PairedIntervals(differences, pairs.cluster, single=pairs.single, rng=np.random.default_rng(seed))
 
 
-def _blocked(chosen: str, on: str) -> tuple[str, str, str] | None:
+def _blocked(chosen: str, on: str) -> Refusal | None:
     """Why marks that were chosen this way cannot decide, or None where they can."""
     if chosen in ("all", "random"):
         return None
     if chosen == "stratified":
-        return (
+        return Refusal(
             "NEEDS_WEIGHTS",
-            f"the marked answers on {on} were chosen with unequal probabilities",
-            "this version cannot weigh them yet: mark a simple random sample, or all",
+            f"the marked answers on {on} were chosen with unequal probabilities, and no LLM grader's verdicts say which",
+            "mark a simple random sample, or add the LLM grader by whose verdicts they were chosen and the column `probability`",
         )
-    why = "chose their own answers" if chosen == "self-selected" else "were given answers chosen in an unknown way"
-    return "MARKS_NOT_RANDOM", f"those who marked {on} {why}", "say how they were chosen, or mark a random sample"
+    return not_random(chosen, on)
 
 
 def touched(table: Table, hypothesis: Hypothesis, changed: Sequence[Deviation]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from fairmark.analyse.corrected import corrected
 from fairmark.analyse.estimates import mean, refused_estimate
-from fairmark.results import Estimate, GroupResult
+from fairmark.results import Estimate, GroupResult, Refusal
 from fairmark.study import Study
 from fairmark.table import Row, Table
 
@@ -39,9 +40,13 @@ def _group_estimate(table: Table, system: str, on: str, rows: Sequence[Row], est
     cases = len({row.case.id for row in rows})
     if cases < SMALLEST_GROUP:
         why = f"{cases} cases are too few to say"
-        return refused_estimate(
-            estimand, "TOO_FEW_TO_SAY", why, f"add at least {SMALLEST_GROUP - cases} cases of this group", level, metric.scorer, cases
-        )
+        few = Refusal("TOO_FEW_TO_SAY", why, f"add at least {SMALLEST_GROUP - cases} cases of this group")
+        return refused_estimate(estimand, few, level, metric.scorer, cases)
+    audited = table.audited(system, on, rows=rows)
+    both = corrected(table, system, None, on, audited=audited) if audited is not None else None
+    if both is not None and both.refused is None:
+        # a group's figure is corrected by the marks of its own answers only
+        return both.estimate(estimand, level)
     gated = on == "score" and any(criterion.gate for criterion in table.study.rubric)
     return mean(metric, estimand, level, gated=gated)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fairmark.analyse.corrected import corrected, share_at
 from fairmark.analyse.estimates import mean, rate
 from fairmark.results import CriterionResult, Estimate, LevelCount, SystemResult
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
@@ -72,12 +73,58 @@ def describe(spec: SystemSpec) -> str:
 
 
 def criterion_results(table: Table, system: str, criterion: Criterion, level: float) -> list[CriterionResult]:
-    """One result per grader that marks this criterion, the deciding one first."""
+    """One result per grader that marks this criterion, the deciding one first; before them the corrected one where there is one."""
     decided = table.deciding(criterion.id)
     names = [name for name, spec in table.study.graders.items() if criterion.id in spec.criteria]
     if decided is not None:
         names.sort(key=lambda name: name != decided[0])
-    return [_criterion_by(table, system, criterion, name, level) for name in names]
+    raw = [_criterion_by(table, system, criterion, name, level) for name in names]
+    second = table.second_grader(criterion.id)
+    best = _corrected_criterion(table, system, criterion, second, level) if second is not None else None
+    return raw if best is None else [best, *raw]
+
+
+def _corrected_criterion(table: Table, system: str, criterion: Criterion, grader: str, level: float) -> CriterionResult | None:
+    """How people would mark all responses; None where people's marks carry no correction."""
+
+    def share(on: str, estimand: str) -> Estimate | None:
+        both = corrected(table, system, None, on)
+        return both.estimate(estimand, level) if both is not None else None
+
+    at = criterion.pass_at or criterion.level_names()[-1] if criterion.levels else None
+    passing = share(f"{criterion.id}>={at}", f"share of answers of {system} that reach “{at}” on {criterion.id}") if at else None
+    mean_value = share(criterion.id, f"mean value of {criterion.id} of {system}")
+    if passing is None or mean_value is None or passing.refused is not None:
+        return None
+    marks = table.audited(system, criterion.id)
+    assert marks is not None
+    names = criterion.level_names()
+    reached = [share(f"{criterion.id}>={name}", f"share of answers of {system} at “{name}” or better on {criterion.id}") for name in names]
+    levels = [
+        LevelCount(
+            name,
+            int(np.count_nonzero(marks.worst[marks.answered] == place)),
+            share_at(table, marks, criterion, place).estimate(f"share of answers of {system} at “{name}” on {criterion.id}", level),
+            at_least,
+        )
+        for place, (name, at_least) in enumerate(zip(names, reached, strict=True))
+        if at_least is not None
+    ]
+    return CriterionResult(
+        system=system,
+        criterion=criterion.id,
+        grader=grader,
+        scorer="judge-corrected",
+        levels=tuple(levels),
+        pass_rate=passing,
+        mean_value=mean_value,
+        planned=len(marks.said),
+        marked=int(np.count_nonzero(marks.said < marks.kinds)),
+        failed=int(np.count_nonzero(marks.said >= marks.kinds)),
+        pending=0,
+        not_applicable=0,
+        cannot_tell=0,
+    )
 
 
 def _criterion_by(table: Table, system: str, criterion: Criterion, grader: str, level: float) -> CriterionResult:
@@ -138,5 +185,8 @@ def _level_count(table: Table, system: str, criterion: Criterion, grader: str, n
 
 
 def _score(table: Table, system: str, level: float) -> Estimate:
+    both = corrected(table, system, None, "score")
+    if both is not None and both.refused is None:
+        return both.estimate(f"mean rubric score of {system}, 0 to 1", level)
     metric = table.metric(system, "score")
     return mean(metric, f"mean rubric score of {system}, 0 to 1", level, gated=any(c.gate for c in table.study.rubric))

@@ -81,6 +81,7 @@ def _judge(
         losses=evidence.losses,
         ties=evidence.ties,
         why=why,
+        design=evidence.design,
         next=_next(evidence, verdict, smallest, support[1] if support else None),
         smallest_visible=smallest,
     )

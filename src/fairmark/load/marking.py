@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ MARK_ROLES = {
     "label": ("label", "mark", "level"),
     "reason": ("reason",),
     "output": ("output", "answer", "response"),
+    "probability": ("probability", "inclusion_probability"),
 }
 
 _NUMBER_WRITTEN = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?", re.ASCII)
@@ -424,6 +426,7 @@ def _mark(
         )
     elif scale is not None and not _may_say(label, scale, row.place(columns["label"]), reader):
         label = None
+    probability = _probability(row, columns, reader)
     if not case or not criterion or label is None or trial is None:
         return None
     output = row.fields.get(columns["output"]) if "output" in columns else None
@@ -437,7 +440,25 @@ def _mark(
         cell("reason") or "",
         output if isinstance(output, str) else None,
         row.where,
+        probability,
     )
+
+
+def _probability(row: Row, columns: Mapping[str, str], reader: Reader) -> float | None:
+    """With what probability the marked answer was chosen; None where the cell is empty or there is no such column."""
+    written = word(row.fields.get(columns["probability"])) if "probability" in columns else None
+    if not written:
+        return None
+    number = float(written) if _NUMBER_WRITTEN.fullmatch(written) else math.nan
+    if not 0 < number <= 1:
+        reader.note(
+            row.place(columns["probability"]),
+            f"the probability `{clip(written)}` is none",
+            "a number above 0 and at most 1",
+            "write the share of such answers that were chosen for marking, or leave the cell empty",
+        )
+        return None
+    return number
 
 
 def label_of(value: Json, scale: Criterion | None) -> str | None:

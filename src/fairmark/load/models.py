@@ -52,6 +52,8 @@ class MarkColumns(AnswerColumns):
     """Column with the level given."""
     reason: Words | None = None
     """Column with the person's reason."""
+    probability: Words | None = None
+    """Column with the probability with which the answer was chosen for marking, above 0 and at most 1."""
 
 
 class Http(Part):

@@ -22,6 +22,26 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "Sign-flip",
         "if neither system were better, each difference could as well have the other sign; the interval holds all that passes this test",
     ),
+    (
+        "verdict-stratified",
+        "Corrected by people’s marks",
+        "people’s share of passes within each verdict of the language model, weighted by how often it gave that verdict",
+    ),
+    (
+        "difference of verdict-stratified",
+        "Corrected by people’s marks",
+        "the difference of two systems, each corrected by the people’s marks of its own answers",
+    ),
+    (
+        "stratified by the grader",
+        "Corrected by people’s marks",
+        "people’s mean mark within each level that the language model gave, weighted by how often it gave that level",
+    ),
+    (
+        "difference of stratified",
+        "Corrected by people’s marks",
+        "the difference of two systems’ mean marks, each corrected by the people’s marks of its own answers",
+    ),
 )
 
 

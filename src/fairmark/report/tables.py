@@ -194,6 +194,8 @@ def _details(result: HypothesisResult) -> tuple[tuple[str, str], ...]:
         rows.append(("Smallest visible difference", f"{say.figures_of_size(result.smallest_visible)} out of 100"))
     if result.why:
         rows.append(("Why this way", say.closed(result.why)))
+    if result.design:
+        rows.append(("Chosen for this design", say.closed("; ".join(result.design))))
     rows += [("Assumes", say.closed(line)) for line in found.assumptions]
     rows += [("Beware", say.closed(line)) for line in found.warnings]
     return tuple(rows)
@@ -247,12 +249,12 @@ def criteria(analysis: Analysis) -> tuple[Scale, tuple[CriterionTable, ...]]:
     """Every criterion as every grader marked it, the systems one below the other."""
     scale = charts.scale((0.0, 1.0), signed=False)
     wording: Mapping[str, Criterion] = {criterion.id: criterion for criterion in analysis.rubric}
-    by: dict[tuple[str, str], list[CriterionResult]] = {}
+    by: dict[tuple[str, str, str], list[CriterionResult]] = {}  # corrected and raw marks of one grader are two tables
     for result in analysis.criteria:
-        by.setdefault((result.criterion, result.grader), []).append(result)
+        by.setdefault((result.criterion, result.grader, result.scorer), []).append(result)
     order = {name: place for place, name in enumerate(wording)}
-    keys = sorted(by, key=lambda pair: order.get(pair[0], len(order)))
-    return scale, tuple(_criterion(name, by[name, grader], wording.get(name), scale) for name, grader in keys)
+    keys = sorted(by, key=lambda key: order.get(key[0], len(order)))
+    return scale, tuple(_criterion(key[0], by[key], wording.get(key[0]), scale) for key in keys)
 
 
 def _criterion(name: str, results: Sequence[CriterionResult], wording: Criterion | None, scale: Scale) -> CriterionTable:
