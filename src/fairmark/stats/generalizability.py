@@ -19,7 +19,7 @@ FEW_LEVELS = 5  # below this a facet's own spread is hardly measured
 FARTHEST = 4  # times the observed number of levels: no design is predicted beyond
 ERROR = "error"
 TINY = 1e-12
-HALVINGS = 50
+HALVINGS = 30
 
 
 class Effect(NamedTuple):
@@ -130,18 +130,31 @@ class Henderson:
         return Anova(variance, mean_square, df, weights, identified)
 
 
-def mover_of_mean_squares(weights: FloatArray, mean_square: FloatArray, df: FloatArray, *, confidence_level: float) -> Interval:
+class Squares(NamedTuple):
+    """Mean squares with the chi-square limits of their expectations."""
+
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+def with_limits(mean_square: FloatArray, df: FloatArray, *, confidence_level: float) -> Squares:
+    """MS df / chi2 quantile, at both ends."""
+    alpha = (1 - confidence_level) / 2
+    scaled = mean_square * df / 2
+    # with one degree of freedom the lower quantile is tiny, and at extreme levels 0
+    return Squares(mean_square, scaled / gammaincinv(df / 2, 1 - alpha), scaled / np.maximum(gammaincinv(df / 2, alpha), 1e-100))
+
+
+def mover_of_mean_squares(weights: FloatArray, squares: Squares) -> Interval:
     """The interval of sum_q weights_q E(MS_q): MOVER on the chi-square limits of each mean square.
 
     With positive weights low = sum - sqrt(sum w_q^2 (MS_q - l_q)^2), and a negative weight swaps the ends (the modified
     large sample interval without cross terms: Graybill and Wang 1980; Ting et al. 1990). It needs no positive estimate.
     """
-    alpha = (1 - confidence_level) / 2
-    lower = mean_square * df / (2 * gammaincinv(df / 2, 1 - alpha))
-    upper = mean_square * df / np.maximum(2 * gammaincinv(df / 2, alpha), 1e-300)
-    value = float(weights @ mean_square)
-    down = np.where(weights > 0, mean_square - lower, upper - mean_square)
-    up = np.where(weights > 0, upper - mean_square, mean_square - lower)
+    below, above = squares.value - squares.low, squares.high - squares.value
+    value = float(weights @ squares.value)
+    down, up = np.where(weights > 0, below, above), np.where(weights > 0, above, below)
     return Interval(value - float(np.linalg.norm(weights * down)), value + float(np.linalg.norm(weights * up)))
 
 
@@ -356,8 +369,9 @@ def d_study(study: GStudy, sizes: Mapping[str, int]) -> Dependability:
     df = np.array([one.df for one in study.components])
     made = [part @ of_squares for part in (universe, relative, absolute)]
     e_rho2, phi = tau / (tau + delta), tau / (tau + big_delta)
-    for_relative = _ratio_interval(made[0], made[1], mean_square, df, e_rho2, study.confidence_level)
-    for_absolute = _ratio_interval(made[0], made[2], mean_square, df, phi, study.confidence_level)
+    squares = with_limits(mean_square, df, confidence_level=study.confidence_level)
+    for_relative = _ratio_interval(made[0], made[1], squares, e_rho2)
+    for_absolute = _ratio_interval(made[0], made[2], squares, phi)
     return Dependability(
         object_of_measurement=study.object_of_measurement,
         sizes=asked,
@@ -449,9 +463,10 @@ def _crossed_effects(
 def _components(effects: Sequence[Effect], found: Anova, confidence_level: float) -> tuple[Component, ...]:
     value = np.maximum(found.variance, 0.0)
     total = float(value.sum())
+    squares = with_limits(found.mean_square, found.df, confidence_level=confidence_level)
     components = []
     for place, effect in enumerate(effects):
-        interval = mover_of_mean_squares(found.weights[place], found.mean_square, found.df, confidence_level=confidence_level)
+        interval = mover_of_mean_squares(found.weights[place], squares)
         components.append(
             Component(
                 name=effect.name,
@@ -470,13 +485,11 @@ def _components(effects: Sequence[Effect], found: Anova, confidence_level: float
     return tuple(components)
 
 
-def _ratio_interval(
-    universe: FloatArray, error: FloatArray, mean_square: FloatArray, df: FloatArray, value: float, confidence_level: float
-) -> Interval:
+def _ratio_interval(universe: FloatArray, error: FloatArray, squares: Squares, value: float) -> Interval:
     """The interval of universe / (universe + error), both sums of mean squares."""
 
     def bounds(x: float) -> Interval:
-        return mover_of_mean_squares((1 - x) * universe - x * error, mean_square, df, confidence_level=confidence_level)
+        return mover_of_mean_squares((1 - x) * universe - x * error, squares)
 
     def edge(kept: float, out: float) -> float:
         """The border on the way from the estimate to an end of the scale."""
