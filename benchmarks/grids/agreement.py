@@ -66,7 +66,7 @@ def measured(cell: Cell, marks: FloatArray, rng: np.random.Generator) -> Agreeme
 
 def coverage(run: Run) -> Outcome:
     cells = run.cells([Cell(*one) for one in product(SHARES, SLIPS, ITEMS, COEFFICIENTS)], sample=23)
-    runs = run.times(whole=500, sample=60)
+    runs = run.times(whole=240, sample=60)
     covers, widths, refused = [], [], []
     for cell in cells:
         rng, p = run.rng(cell), joint(cell)

@@ -143,13 +143,13 @@ def gwet_parts(counts: FloatArray, values: FloatArray, *, weights: GwetWeights =
     return _many_parts(counts, w, _hard_to_score(w))
 
 
-def fleiss_kappa(counts: FloatArray) -> Coefficient:
+def fleiss_kappa(counts: FloatArray | IntArray) -> Coefficient:
     """Fleiss' kappa (1971) from items x levels counts of raters, with the standard error of drawing items (Gwet 2014).
 
     p_e = sum pi_k^2. Where items were marked by different numbers of raters, pi_k is the mean over items of the share of
     level k, and p_a the mean over items of two marks or more.
     """
-    return _many(counts, np.eye(np.shape(counts)[1]), _same)
+    return _many(np.asarray(counts, dtype=np.float64), np.eye(np.shape(counts)[1]), _same)
 
 
 def fleiss_parts(counts: FloatArray) -> Parts:
@@ -173,7 +173,7 @@ def _same(pi: FloatArray) -> FloatArray:
 
 def _many(counts: FloatArray, w: FloatArray, chance: Chance) -> Coefficient:
     """(p_a - p_e) / (1 - p_e) over items, with Gwet's standard error (2008): what each item adds to both."""
-    r, agreeing, shares = _items(counts, w)
+    r, agreeing, shares = (part[np.sum(counts, axis=1) > 0] for part in _items(counts, w))  # an unmarked item is none
     doubly = r >= 2
     if not np.any(doubly):
         return Coefficient(None, None, "no answer has two marks")

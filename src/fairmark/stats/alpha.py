@@ -97,7 +97,7 @@ def mid_ranks(counts: FloatArray) -> FloatArray:
 def scaled(levels: FloatArray) -> FloatArray:
     """Levels moved and stretched to -1 to 1, which changes no ratio of squared differences and overflows nothing."""
     half = levels / 2
-    span = float(half.max() - half.min())
+    span = float(np.ptp(half)) if len(half) else 0.0
     return np.subtract((half - half.min()) / span * 2, 1) if span > 0 else np.zeros(len(levels))
 
 
@@ -144,9 +144,9 @@ def _ratio(c: FloatArray, k: FloatArray) -> FloatArray:
 
 def _ratio_pairs(rows: IntArray, values: FloatArray, m: FloatArray) -> FloatArray:
     """The ratio differences of all ordered pairs of marks of each item, one pair of places after the other."""
-    first = np.concatenate([[0], np.cumsum(m)[:-1]]).astype(np.int64)
+    first = (np.cumsum(m) - m).astype(np.int64)
     place = np.arange(len(rows)) - first[rows]
-    grid = np.full((len(m), int(m.max())), np.nan)
+    grid = np.full((len(m), int(m.max(initial=0))), np.nan)
     grid[rows, place] = values
     within = np.zeros(len(m))
     for one in range(1, grid.shape[1]):

@@ -68,6 +68,8 @@ def intraclass(scores: FloatArray, *, confidence_level: float = 0.95) -> tuple[I
 
     def of_ratio(error: float, df: float) -> tuple[Icc, Icc]:
         """One rater and the mean of k where F = between / error says it all."""
+        if between + error <= TINY * scale:
+            return Icc(None, None), Icc(None, None)
         single = Icc((between - error) / (between + (k - 1) * error), None)
         if between <= TINY * scale:
             return single, Icc(None, None)

@@ -15,7 +15,7 @@ from fairmark.stats.agreement import coded
 from fairmark.stats.alpha import mid_ranks
 from fairmark.stats.estimates import estimate_rate
 from fairmark.stats.intervals import FloatArray, IntArray, Interval, benjamini_hochberg
-from fairmark.stats.reliability import ITEMS_FOR_AN_INTERVAL, Flags, off_scale, one_rater, too_few_items, unmarked
+from fairmark.stats.reliability import ITEMS_FOR_AN_INTERVAL, NO_SPREAD, Flags, off_scale, one_rater, too_few_items, unmarked
 from fairmark.stats.resampling import RESAMPLES, Parts, bootstrap
 
 GroupMetric = Literal["nominal", "ordinal", "interval"]
@@ -469,7 +469,7 @@ def ceiling(
             if parts.value() is None:
                 continue
             draws = bootstrap(parts, units, rng=rng, resamples=resamples, lowest=-2.0, highest=2.0)
-            if draws.undefined <= MOST_LOST and draws.draws[0] < draws.draws[-1]:
+            if draws.undefined <= MOST_LOST and draws.draws[-1] - draws.draws[0] > NO_SPREAD:
                 intervals[place] = _closed(draws.at(confidence_level))
         if None in intervals:
             no_interval = Refusal("NO_VARIATION", "draws of the items show no spread", "mark items that differ in quality")

@@ -38,6 +38,7 @@ Flags = NDArray[np.bool_]
 FEWEST_ITEMS = 10
 ITEMS_FOR_AN_INTERVAL = 30  # or clusters of them
 MOST_UNDEFINED = 0.05  # share of draws that may leave a coefficient undefined
+NO_SPREAD = 1e-12  # of draws that differ by rounding alone
 RARE_LEVELS = 20  # with more levels none is rare among them
 LARGEST_TABLE = 20_000_000  # items x parts that are resampled
 FEWEST_REGRADES = 3
@@ -225,8 +226,8 @@ def _agreement(
     return Agreement(
         coefficient=name,
         value=value,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
+        low=None if interval is None or value is None else min(interval.low, value),
+        high=None if interval is None or value is None else max(interval.high, value),
         confidence_level=confidence_level,
         method="none" if interval is None else f"BCa over {'items' if groups is None else 'clusters'}, {resamples} draws",
         observed=1 - float(unequal.sum() / np.sum(m[doubly] * (m[doubly] - 1))) if n else None,
@@ -263,7 +264,7 @@ def _interval(
     if draws.undefined > MOST_UNDEFINED:
         why = f"in {100 * draws.undefined:.0f} of 100 draws only one level was used"
         return None, Refusal("NO_VARIATION", why, VARIED)
-    if seen.unequal > FEW_EVENTS and draws.draws[0] == draws.draws[-1]:
+    if seen.unequal > FEW_EVENTS and draws.draws[-1] - draws.draws[0] < NO_SPREAD:
         return None, Refusal("NO_VARIATION", "all items show the same marks, so resampling them shows no spread", VARIED)
     low, high = draws.at(confidence_level)
     if seen.unequal <= FEW_EVENTS:
