@@ -116,8 +116,8 @@ def plan_saves(run: Run) -> Outcome:
                 held = held and bool(dropped >= 0.9)
         rows.append(
             f"right {right:.2f}{', overstates it' if overstates > 1 else '':15} saves {np.mean(exact):.3f} (cells {min(exact):.3f} to "
-            f"{max(exact):.3f}), against Jeffreys {np.mean(like):.3f}; predicted {said:.3f}, after marks {then:.3f}; advises to drop it in {dropped:.2f}; "
-            f"covers {min(cell.coverage for cell in cells):.3f} at least"
+            f"{max(exact):.3f}), against Jeffreys {np.mean(like):.3f}; predicted {said:.3f}, after marks {then:.3f}; advises to "
+            f"drop it in {dropped:.2f}; covers {min(cell.coverage for cell in cells):.3f} at least"
         )
     slack = noise(0.95, times)
     held = held and mean[0.88] >= 0.5 and mean[0.92] >= 0.6 and min(coverage) >= 0.93 - slack

@@ -25,6 +25,7 @@ CLAIM_WEIGHT = 4  # marks that the grader's own confidence counts for once peopl
 WORTH_FROM = 0.15  # a smaller saving of people's marks is not worth a grader
 SMALL_SHARE = 0.01  # a stratum up to this share of all answers may go without marks
 CLUMPED_BELOW = 0.001  # p of the runs test from which rows that were called random are not believed
+SMALLEST_VARIANCE = 1e-15
 TOLERATED = 0.1  # how far inverse probabilities may add up to something else than all rows, besides chance
 
 
@@ -179,23 +180,39 @@ def _none(estimand: str, level: float, n: int, cluster: IntArray | None, marks: 
 # ---------------------------------------------------------------- marks with unequal chances
 
 
-def interval_from_variance(
-    value: float, influence: FloatArray, unit: IntArray, *, confidence_level: float = 0.95, at_most: float | None = None
-) -> Interval:
+class Effective(NamedTuple):
+    """How many independent marks would tell as much."""
+
+    n: float
+    interval: Interval
+
+
+def interval_from_influence(
+    value: float,
+    influence: FloatArray,
+    unit: IntArray,
+    *,
+    confidence_level: float = 0.95,
+    capped: bool = False,
+    at_most: float | None = None,
+) -> Effective:
     """The interval of a share whose error is the sum of `influence`, units (clusters, or cases) being independent.
 
-    V = G/(G-1) sum of squared unit totals, n_eff = p(1-p)/V and G where V is 0, n* = n_eff (t_{n-1} / t_{G-1})^2 and no
-    more than `at_most`; Clopper and Pearson at p n* in n* (Korn and Graubard 1998).
+    V = G/(G-1) sum of squared unit totals, n_eff = p(1-p)/V, `capped` at the number of marks, and G where V is 0; n* = n_eff
+    (t_{n-1} / t_{G-1})^2, no more than `at_most`; Clopper and Pearson at p n* in n* (Korn and Graubard 1998).
     """
     totals = np.bincount(np.unique(unit, return_inverse=True)[1], weights=influence)
     groups, n = len(totals), len(influence)
     variance = groups / (groups - 1) * float(np.sum(totals**2)) if groups > 1 else 0.0
-    n_star = value * (1 - value) / variance if variance > 1e-15 else float(groups)
+    effective = value * (1 - value) / variance if variance > SMALLEST_VARIANCE else float(groups)
+    if capped:
+        effective = min(effective, float(n))
+    n_star = effective
     if groups > 1:
         quantile = 0.5 + max(confidence_level, NARROWEST) / 2
         n_star *= (float(stdtrit(n - 1, quantile)) / float(stdtrit(groups - 1, quantile))) ** 2
     n_star = max(n_star if at_most is None else min(n_star, at_most), 1e-9)
-    return clopper_pearson(value * n_star, n_star, confidence_level=confidence_level)
+    return Effective(effective, clopper_pearson(value * n_star, n_star, confidence_level=confidence_level))
 
 
 def weighted_mean(
@@ -211,7 +228,7 @@ def weighted_mean(
     """The mean of all answers from marks with unequal, recorded chances of having been asked for: sum(y/pi) / sum(1/pi).
 
     Hajek's estimator (1971) with its cluster-linearised variance and Korn and Graubard's interval, in which the effective
-    number is at most the marks, and at most Kish's (sum W)^2 / sum W^2 of the clusters' weights where at most 3 clusters
+    number of 0/1 marks is at most their number, and at most Kish's (sum W)^2 / sum W^2 of the clusters' weights where at most 3 clusters
     hold a pass, or a fail. Marks lie in [0, 1]; `n_rows` is the number of answers they were drawn from.
 
     Refused: `NO_DATA`, `OFF_SCALE`, `MARKS_NOT_RANDOM`, `BAD_PROBABILITY` (not above 0 and up to 1), `TOO_FEW_CLUSTERS`,
@@ -236,11 +253,18 @@ def weighted_mean(
     weight = 1 / probability
     total = float(weight.sum())
     value = min(max(float(marks @ weight) / total, 0.0), 1.0)
-    at_most = float(n)
+    at_most = None
     if min(len(np.unique(unit[marks > 0])), len(np.unique(unit[marks < 1]))) <= FEW_EVENTS:
         own = np.bincount(unit, weights=weight)
-        at_most = min(at_most, total**2 / float(np.sum(own**2)))
-    low, high = interval_from_variance(value, (marks - value) * weight / total, unit, confidence_level=confidence_level, at_most=at_most)
+        at_most = total**2 / float(np.sum(own**2))
+    effective, (low, high) = interval_from_influence(
+        value,
+        (marks - value) * weight / total,
+        unit,
+        confidence_level=confidence_level,
+        capped=bool(np.all((marks == 0) | (marks == 1))),
+        at_most=at_most,
+    )
     return Estimate(
         estimand=estimand,
         value=min(max(value, low), high),
@@ -251,7 +275,7 @@ def weighted_mean(
         n_cases=n if n_rows is None else n_rows,
         n_clusters=None if cluster is None else groups,
         n_responses=n,
-        n_effective=total**2 / float(np.sum(weight**2)),
+        n_effective=effective if at_most is None else min(effective, at_most),
         scorer="human",
         assumptions=(f"{'marks' if cluster is None else 'clusters'} are independent of one another", "the recorded chances are right"),
     )
@@ -466,7 +490,7 @@ def allocate_labels(sizes: IntArray, expected: FloatArray, marked: IntArray, lab
         return np.clip(factor * score, least, sizes)
 
     low, high = 0.0, 1.0 / LEAST_SPREAD  # at the upper end every stratum is full
-    for _ in range(100):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if float(wanted(middle).sum()) < total else (low, middle)
     exact = wanted(high)

@@ -13,7 +13,7 @@ from fairmark.results import Refusal, Result
 from fairmark.stats.agreement import cohen_kappa, gwet_ac1
 from fairmark.stats.clusters import FEWEST_CLUSTERS, korn_graubard
 from fairmark.stats.intervals import FloatArray, IntArray, benjamini_hochberg, one_sided_p
-from fairmark.stats.labels import interval_from_variance
+from fairmark.stats.labels import interval_from_influence
 from fairmark.stats.paired import PairedIntervals
 from fairmark.stats.proportions import clopper_pearson
 
@@ -286,7 +286,7 @@ def alt_test(
     influence = np.zeros(len(grader))
     for one in wins:
         influence[one.items] += (one.grader - float(np.mean(one.grader))) / (len(one.items) * len(wins))
-    low, high = interval_from_variance(value, influence[items], units[items], confidence_level=confidence_level)
+    _, (low, high) = interval_from_influence(value, influence[items], units[items], confidence_level=confidence_level)
     warnings = [f"person {person + 1} marked too few items to be compared" for person in range(len(humans)) if person not in people]
     few = [person + 1 for person, one in zip(people, wins, strict=True) if len(np.unique(units[one.items])) < T_TEST_FROM]
     if few:
