@@ -178,7 +178,7 @@ def test_the_order_of_cases_and_the_names_of_groups_change_nothing(
     )
     assert one.verdict == other.verdict
     assert one.upper == pytest.approx(other.upper)
-    assert one.lower == pytest.approx(other.lower, abs=1e-3)  # max-t of groups that are alike is simulated anew
+    assert one.lower == pytest.approx(other.lower, abs=5e-3)  # max-t of groups that are alike is simulated anew
     assert one.p_support == pytest.approx(other.p_support, rel=1e-4)
     assert one.expected_if_equal == pytest.approx(other.expected_if_equal, abs=2e-3)
 
