@@ -51,7 +51,7 @@ class Ranking(Result):
     confidence_level: float  # of all ranks at once
     method: str
     n_units: int  # independent cases or clusters
-    critical: float | None  # what the largest studentised difference may be by chance
+    critical: float | None  # what the largest studentised difference may be by chance; None where no pair differs anywhere
     warnings: tuple[str, ...] = ()
     refused: Refusal | None = None  # then every rank stays open
 
@@ -113,9 +113,11 @@ def rank_intervals(
     se = np.sqrt(np.maximum(np.add.outer(np.diag(spread), np.diag(spread)) - 2 * spread, 0.0))
     scale = math.sqrt(max(float(np.diag(spread).max()), 1e-300))
     t = float(stdtrit(units - 1, 0.5 + confidence_level / 2))
-    critical = max(t, _largest_by_chance(influence, square, units, confidence_level, draws, rng))
+    by_chance = _largest_by_chance(influence, square, units, confidence_level, draws, rng)
+    critical = None if by_chance is None else max(t, by_chance)
     ahead = np.subtract.outer(values, values) * (1 if higher_is_better else -1)
-    surely = (ahead > critical * se) & (se > 1e-9 * scale)
+    # where no unit tells two apart, their difference has no error to compare it with
+    surely = (ahead > (critical or 0.0) * se) & (se > 1e-9 * scale)
     best, worst = 1 + surely.sum(axis=0), size - surely.sum(axis=1)
     own = np.sqrt(np.diag(spread))
     ranked = tuple(
@@ -136,21 +138,21 @@ def rank_intervals(
         confidence_level=confidence_level,
         method="max-t over all pairs, signs of units flipped",
         n_units=units,
-        critical=critical if math.isfinite(critical) else None,
+        critical=critical,
         warnings=warnings,
     )
 
 
 def _largest_by_chance(
     influence: FloatArray, square: FloatArray, units: int, confidence_level: float, draws: int, rng: np.random.Generator
-) -> float:
-    """The quantile of max |sum of flipped differences| / its standard error over all pairs."""
+) -> float | None:
+    """The quantile of max |sum of flipped differences| / its standard error over all pairs; None where no pair differs."""
     size = len(square)
     first, second = np.triu_indices(size, 1)
     squares = np.diag(square)[first] + np.diag(square)[second] - 2 * square[first, second]
     told = squares > 1e-18 * max(float(np.diag(square).max()), 1e-300)
     if not np.any(told):
-        return math.inf
+        return None
     first, second, squares = first[told], second[told], squares[told]
     root = np.linalg.cholesky(square + 1e-12 * max(float(np.trace(square)), 1e-300) * np.eye(size)) if units >= MANY_UNITS else None
     largest = np.empty(draws)
