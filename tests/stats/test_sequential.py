@@ -80,7 +80,7 @@ def test_e_bh_by_hand() -> None:
 @pytest.mark.parametrize(("p0", "p1"), [(0.8, 0.9), (0.02, 0.05), (0.5, 0.99)])
 def test_the_best_bet_on_a_rate_is_the_likelihood_ratio(p0: float, p1: float) -> None:
     # Wald's sequential probability ratio: lambda = (p1 - p0)/(p0 (1 - p0)) (Grunwald, de Heide and Koolen 2024)
-    bet = growth_optimal_bet([0, 1], [1 - p1, p1], null=p0)
+    bet = growth_optimal_bet([0, 1], [1 - p1, p1], null=p0, low=0.0)
     assert bet == pytest.approx((p1 - p0) / (p0 * (1 - p0)))
     x = np.array([1.0, 1, 0, 1, 1, 1, 0, 1])
     ratio = np.cumsum(np.where(x == 1, math.log(p1 / p0), math.log((1 - p1) / (1 - p0))))
@@ -88,8 +88,10 @@ def test_the_best_bet_on_a_rate_is_the_likelihood_ratio(p0: float, p1: float) ->
 
 
 def test_the_best_bet_on_pairs_is_difference_by_discordance() -> None:
-    assert growth_optimal_bet([-1, 0, 1], [0.1, 0.7, 0.2], null=0.0) == pytest.approx(0.1 / 0.3)
-    assert growth_optimal_bet([-1, 0, 1], [0.2, 0.7, 0.1], null=0.0) == 0.0
+    assert growth_optimal_bet([-1, 0, 1], [0.1, 0.7, 0.2], null=0.0, low=-1.0) == pytest.approx(0.1 / 0.3)
+    assert growth_optimal_bet([-1, 0, 1], [0.2, 0.7, 0.1], null=0.0, low=-1.0) == 0.0
+    # nothing to lose: the largest bet that a value of -1 cannot ruin
+    assert growth_optimal_bet([-1, 0, 1], [0.0, 0.7, 0.3], null=0.0, low=-1.0) == pytest.approx(1.0)
 
 
 def test_e_bh_rejects_what_wang_and_ramdas_do() -> None:
@@ -179,7 +181,7 @@ def test_e_bh_does_not_care_for_the_order(e: list[float], order: list[int], alph
 def test_looking_after_every_case_misleads_in_at_most_alpha_and_not_in_next_to_none(p0: float, p1: float) -> None:
     runs, steps = 1_500, 700
     x = (np.random.default_rng(7).uniform(size=(runs, steps)) < p0).astype(np.float64)
-    fractions, weights = bets(growth_optimal_bet([0, 1], [1 - p1, p1], null=p0) * p0)
+    fractions, weights = bets(growth_optimal_bet([0, 1], [1 - p1, p1], null=p0, low=0.0) * p0)
     null = EProcess(np.full(runs, p0), low=0.0, fractions=fractions, weights=weights)
     null.update(x)
     false = float(np.mean(null.log_max >= math.log(20)))

@@ -20,36 +20,34 @@ GEOMETRIC_BETS = 12  # half of the capital is spread over so many bets, for trut
 SMALLEST_BET = 1 / 64  # of the largest bet that cannot be ruined
 LARGEST_BET = 0.95
 CERTAIN = 700.0  # log of an e-value that stands for proof; e^700 is still a floating-point number
+LOST = 1e300  # stands for the log of nothing, so that nothing less nothing is a number
 STEPS = 50  # halvings of the scale when an end of a confidence sequence is sought
+CLOSE = 1e-9
 TINY = 1e-12
 
 
-def growth_optimal_bet(values: ArrayLike, shares: ArrayLike, *, null: float) -> float:
-    """The bet lambda in [0, 1/(null - lowest)] whose wealth prod(1 + lambda (x - null)) grows fastest where `values` occur with `shares`.
+def growth_optimal_bet(values: ArrayLike, shares: ArrayLike, *, null: float, low: float) -> float:
+    """The bet lambda in [0, 1/(null - low)] whose wealth prod(1 + lambda (x - null)) grows fastest where `values` occur with `shares`.
 
     It solves E[(x - null) / (1 + lambda (x - null))] = 0 (GRO: Grunwald, de Heide and Koolen 2024). For a pass rate this
     is (p1 - p0) / (p0 (1 - p0)), with which the wealth is the likelihood ratio; for paired 0/1 answers against no
-    difference it is d / discordance. 0 where the expected value is not above the null.
+    difference it is d / discordance. 0 where the expected value is not above the null; the largest bet that values of at
+    least `low` cannot ruin where a larger one would be best. `ValueError` unless the null lies above `low`.
     """
+    if not null > low:
+        raise ValueError("the null must lie above the lowest value: otherwise there is nothing to lose")
     x, p = np.asarray(values, dtype=np.float64) - null, np.asarray(shares, dtype=np.float64)
     x, p = x[p > 0], p[p > 0]
     if len(x) == 0 or float(p @ x) <= 0:
         return 0.0
-    lowest = float(x.min())
-    if lowest >= 0:
-        raise ValueError("every value lies above the null: any bet grows")
-
-    def slope(bet: float) -> float:
-        return float(np.sum(p * x / np.maximum(1 + bet * x, TINY)))
-
-    low, high = 0.0, 1 / -lowest
+    least, most = 0.0, 1 / (null - low)
     for _ in range(100):
-        middle = (low + high) / 2
-        if slope(middle) > 0:
-            low = middle
+        middle = (least + most) / 2
+        if float(np.sum(p * x / np.maximum(1 + middle * x, TINY))) > 0:
+            least = middle
         else:
-            high = middle
-    return (low + high) / 2
+            most = middle
+    return (least + most) / 2
 
 
 def bets(design: float) -> tuple[FloatArray, FloatArray]:
@@ -96,7 +94,7 @@ class EProcess:
         self.count = 0
         self.log_now: FloatArray = np.zeros(self.room.shape)
         self.log_max: FloatArray = np.zeros(self.room.shape)
-        self._logs: list[FloatArray] = [np.zeros(self.room.shape) for _ in fractions]
+        self._logs: FloatArray = np.zeros((len(fractions), *self.room.shape))
         self._gained: FloatArray = np.zeros(self.room.shape)
 
     def update(self, totals: FloatArray, sizes: IntArray | None = None) -> FloatArray:
@@ -118,13 +116,21 @@ class EProcess:
             room = np.maximum((whole - (gained - gain)) / left, TINY)
             self._gained = gained[..., -1]
         share, ratio = np.asarray(size) / self.largest, gain / self.largest / room
-        path: FloatArray | None = None
+        step = ratio - share
+        # one axis more in front, for the bets
+        front = (len(self.fractions),) + (1,) * step.ndim
+        logs = self.fractions.reshape(front) * step
+        logs += 1
+        np.maximum(logs, 0, out=logs)
         with np.errstate(divide="ignore"):  # the wealth of a bet that lost everything is 0
-            for j, c in enumerate(self.fractions):
-                one = self._logs[j][..., None] + np.cumsum(np.log(np.maximum(1 + c * (ratio - share), 0)), axis=-1)
-                self._logs[j] = one[..., -1]
-                path = one + self.log_weights[j] if path is None else np.logaddexp(path, one + self.log_weights[j])
-        assert path is not None
+            np.log(logs, out=logs)
+            np.cumsum(logs, axis=-1, out=logs)
+            logs += self._logs[..., None]
+            self._logs = logs[..., -1].copy()
+            logs += self.log_weights.reshape(front)
+            peak = np.maximum(logs.max(axis=0), -LOST)
+            logs -= peak
+            path: FloatArray = peak + np.log(np.exp(logs, out=logs).sum(axis=0))
         path = np.minimum(path, CERTAIN)
         if proven is not None:
             path = np.where(proven, CERTAIN, path)
@@ -189,7 +195,7 @@ def _lower_ends(
         reached = np.maximum.accumulate(path, axis=-1)[np.arange(len(looks)), np.maximum(looks, 1) - 1]
         excluded = (reached >= -math.log(alpha)) & (looks > 0)
         out, kept = np.where(excluded, middle, out), np.where(excluded, kept, middle)
-        if bool(np.all(kept - out < 1e-10)):
+        if bool(np.all(kept - out < CLOSE)):
             break
     return np.where(looks > 0, out, low)
 

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from fairmark.stats.intervals import SMALLEST_ALPHA, FloatArray, IntArray, Inter
 from fairmark.stats.paired import PairedIntervals
 from fairmark.stats.power import paired_sample_size, smallest_visible_rate
 from fairmark.stats.proportions import clopper_pearson
-from fairmark.stats.sequential import EProcess, bets, confidence_sequence, growth_optimal_bet
+from fairmark.stats.sequential import CERTAIN, EProcess, bets, confidence_sequence, growth_optimal_bet
 
 T = TypeVar("T")
 Kind = Literal["rate", "paired", "mean"]
@@ -38,8 +39,9 @@ OPEN_ENDED_CAP = 3  # times the fixed size
 USUAL_DISCORDANCE = 0.3
 USUAL_SPREAD = 0.25  # of the scale
 EXACT_UP_TO = 5_000  # cases; beyond, the normal size of a rate is close enough
+BLOCK = 400_000  # values simulated at once; each has a wealth for every bet
 PATH_POINTS = 200
-NODES = 160  # of the quadrature for planned looks
+NODES = 96  # of the quadrature for planned looks
 WORTH_A_WARNING = 0.05  # share of missing marks
 
 
@@ -352,27 +354,34 @@ def _out_of_reach(plan: StoppingPlan) -> Refusal | None:
     """Whether even the best possible results would leave the claim undecided at the cap."""
     if plan.mode == "finite-bank":
         return None
-    size = plan.largest_cluster or 1
-    best = np.full(plan.n_max, _oriented(plan, plan.high) if plan.above else plan.low)
-    needed: float = plan.n_max
-    if plan.mode != "planned-looks":
-        fractions, weights = bets(plan.bet_support)
-        each = np.log1p(fractions * ((plan.high - plan.low) / (_oriented(plan, plan.null) - plan.low) - 1))
-        reached = float(np.logaddexp.reduce(np.log(weights) + plan.n_max * each))
-        if reached >= -math.log(plan.alpha_e):
-            return None
-        needed = math.ceil(math.log(2 / plan.alpha_e) / max(float(each[0]), 1e-9))
-    if plan.mode != "open-ended":
-        at = fixed_interval(plan)(np.repeat(best, size), np.repeat(np.arange(plan.n_max), size) if plan.largest_cluster else None)
+    margin, size = _oriented(plan, plan.null), plan.largest_cluster or 1
+    fractions, weights = bets(plan.bet_support)
+    growth = np.log1p(fractions * ((plan.high - plan.low) / (margin - plan.low) - 1))
+    test = fixed_interval(plan)
+
+    def within(units: int) -> bool:
+        if plan.mode != "planned-looks" and float(np.logaddexp.reduce(np.log(weights) + units * growth)) >= -math.log(plan.alpha_e):
+            return True
+        if plan.mode == "open-ended":
+            return False
+        cluster = np.repeat(np.arange(units), size) if plan.largest_cluster is not None else None
+        at = test(np.full(units * size, plan.high if plan.above else plan.low), cluster)
         level = plan.look_levels[-1] if plan.mode == "planned-looks" else plan.alpha / 2
-        if not isinstance(at, Refusal) and _oriented_interval(plan, at(1 - 2 * level)).low > _oriented(plan, plan.null):
-            return None
-        needed = max(needed, plan.n_max + 1, FEWEST_CLUSTERS if plan.largest_cluster else 0)
-    what = "clusters" if plan.largest_cluster else "cases"
+        return not isinstance(at, Refusal) and _oriented_interval(plan, at(1 - 2 * level)).low > margin
+
+    if within(plan.n_max):
+        return None
+    too_few, enough = plan.n_max, 2 * plan.n_max
+    while not within(enough) and enough < EXACT_UP_TO:
+        too_few, enough = enough, 2 * enough
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if within(middle) else (middle, enough)
+    what = "clusters" if plan.largest_cluster is not None else "cases"
     return Refusal(
         "CAN_NEVER_DECIDE",
         f"even if all of {plan.n_max} {what} went as well as they can, the claim would stay undecided",
-        f"allow more {what}, at the very least {int(needed)}",
+        f"allow more {what}, at the very least {enough}",
     )
 
 
@@ -398,7 +407,7 @@ def _design_bets(plan: StoppingPlan, icc: float) -> tuple[float, float, float]:
         values, shares = _supposed(plan, truth)
         if mirrored:
             values, null = total - values, total - null
-        return min(1.0, growth_optimal_bet(values, shares, null=null) * larger * (null - plan.low))
+        return min(1.0, growth_optimal_bet(values, shares, null=null, low=plan.low) * larger * (null - plan.low))
 
     worse = max(2 * m0 - m1, plan.low + 0.05 * (m0 - plan.low))
     return share(m1, m0, False), share(worse, m0, True), share(m0, m1, True)
@@ -474,14 +483,19 @@ def obrien_fleming_levels(shares: Sequence[float], alpha: float) -> tuple[float,
     times = [float(share) for share in shares]
     if not times or times[0] <= 0 or times[-1] > 1 + 1e-12 or any(b <= a for a, b in itertools.pairwise(times)):
         raise ValueError("the shares of the looks must rise from above 0 to at most 1")
-    nodes, node_weights = np.polynomial.legendre.leggauss(NODES)
+    return _levels(tuple(times), alpha)
+
+
+@lru_cache(maxsize=4_096)  # a repeated p asks for the same levels again and again
+def _levels(times: tuple[float, ...], alpha: float) -> tuple[float, ...]:
+    nodes, node_weights = _quadrature()
     z = float(-ndtri(alpha / 2))
     levels, spent, before = [], 0.0, 0.0
     place, mass = np.zeros(1), np.ones(1)  # the motion starts at 0
     for time in times:
         now, step = 2 * float(ndtr(-z / math.sqrt(time))), math.sqrt(time - before)
         low, high = -10.0, 40.0
-        for _ in range(80):
+        for _ in range(50):
             middle = (low + high) / 2
             if float(mass @ ndtr((place - middle * math.sqrt(time)) / step)) > now - spent:
                 low = middle
@@ -496,8 +510,14 @@ def obrien_fleming_levels(shares: Sequence[float], alpha: float) -> tuple[float,
     return tuple(levels)
 
 
-def _repeated_p(shares: Sequence[float], p: Sequence[float]) -> float:
-    """The smallest alpha whose planned looks would have decided, from the p of each look taken so far."""
+@cache
+def _quadrature() -> tuple[FloatArray, FloatArray]:
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    return nodes, weights
+
+
+def _repeated_p(shares: Sequence[float], p: Sequence[float], planned: float) -> float:
+    """The smallest alpha whose planned looks would have decided, from the p of each look so far; at most `planned` where that does."""
 
     def decides(alpha: float) -> bool:
         return any(one <= level for one, level in zip(p, obrien_fleming_levels(shares, alpha), strict=False))
@@ -507,9 +527,10 @@ def _repeated_p(shares: Sequence[float], p: Sequence[float]) -> float:
         return 1.0
     if decides(least):
         return least
-    for _ in range(30):
-        middle = math.sqrt(least * most)
+    middle = planned  # first, so that p and the decision at this level cannot disagree
+    while most > 1.0001 * least:
         least, most = (least, middle) if decides(middle) else (middle, most)
+        middle = math.sqrt(least * most)
     return most
 
 
@@ -548,7 +569,7 @@ class Stopping:
 
     What is decided depends on the units and their order only, not on how they are handed over. Units that were in flight
     when it was decided still count as used, and enter. `fixed` replaces the plan's fixed test. With another `fingerprint`
-    something else is measured, and the process starts anew.
+    something else is measured, and the process starts anew. `result` is the whole account, with its interval.
     """
 
     def __init__(self, plan: StoppingPlan, *, fixed: FixedTest | None = None) -> None:
@@ -558,6 +579,7 @@ class Stopping:
         self._fixed = fixed or fixed_interval(plan)
         self._fingerprint = plan.fingerprint
         self._given_up = 0
+        self._margin, self._effect = _oriented(plan, plan.null), _oriented(plan, plan.alternative)
         self._start()
 
     def _start(self) -> None:
@@ -566,11 +588,14 @@ class Stopping:
         self._best: list[FloatArray] = []
         self._marked_total, self._missing, self._beyond = 0.0, 0, 0
         self._decided_at: int | None = None
-        self._path: list[tuple[int, float, float]] = []
-        self._looks: list[tuple[float, float, float, Interval]] = []  # p of support, refutation, ruling out; interval
+        self._paths: list[FloatArray] = []  # log E against the margin and against the effect worth finding
+        self._looks: list[tuple[float, float, float]] = []  # p that supports, refutes and rules out, at each planned look
+        self._looked = Interval(self.plan.low, self.plan.high)  # what all of them left
+        self._at_cap: tuple[float, float, float] | None = None  # the same p of the one fixed test
+        self._p = (1.0, 1.0, 1.0)
         self._refused: Refusal | None = None
 
-    def update(self, units: Iterable[Unit], *, fingerprint: str | None = None) -> StoppingResult:
+    def update(self, units: Iterable[Unit], *, fingerprint: str | None = None) -> State:
         """Where the claim stands after these further units, each a value, None for a missing mark, or a cluster's values.
 
         Repeats of a case are averaged first. Refused with values off the scale (`OFF_SCALE`, NaN among them) and with a
@@ -588,19 +613,33 @@ class Stopping:
                 self._beyond += 1
                 continue
             self._take(unit)
-        worst, best = self._worst[first:], self._best[first:]
-        if worst and plan.mode != "planned-looks":
-            sizes = np.array([len(one) for one in worst]) if plan.largest_cluster else None
-            totals = [np.array([one.sum() for one in values]) for values in (worst, best)]
-            support, refute, rule_out = self._processes.update(totals[0], totals[1], sizes)
-            crossed = (np.maximum(support, refute) >= -math.log(plan.alpha_e)) | (self._may_rule_out & (rule_out >= -math.log(plan.beta_e)))
-            if self._decided_at is None and bool(crossed.any()):
-                self._decided_at = first + int(np.argmax(crossed)) + 1
-            ten = math.log(10)
-            self._path += [(first + i + 1, float(a) / ten, float(b) / ten) for i, (a, b) in enumerate(zip(support, rule_out, strict=True))]
-        elif worst:
-            self._take_looks(first)
-        return self.result()
+        if len(self._worst) > first:
+            if plan.mode == "planned-looks":
+                self._look(first)
+            else:
+                self._bet(first)
+        if self._refused is None and self._p[0] <= plan.alpha and self._p[1] <= plan.alpha:
+            self._refused = Refusal(
+                "CONTRADICTION",
+                "early units say one thing and later ones the opposite, as an order that is not random would make them",
+                "see whether cases are sorted or what is measured has changed, and start anew in a random order",
+            )
+        if self._decided_at is None and self.state not in ("open", "refused"):
+            self._decided_at = len(self._worst)
+        return self.state
+
+    @property
+    def state(self) -> State:
+        plan = self.plan
+        if self._refused is not None:
+            return "refused"
+        if self._p[0] <= plan.alpha:
+            return "supported"
+        if self._p[1] <= plan.alpha:
+            return "refuted"
+        if self._may_rule_out and self._p[2] <= plan.beta:
+            return "ruled-out"
+        return "capped" if len(self._worst) == plan.n_max else "open"
 
     @property
     def _may_rule_out(self) -> bool:
@@ -623,11 +662,8 @@ class Stopping:
             cases = [unit]
         marked = [float(case) for case in cases if case is not None]
         if not all(plan.low <= case <= plan.high for case in marked):
-            self._refused = Refusal(
-                "OFF_SCALE",
-                f"a value lies outside {plan.low:g} to {plan.high:g}",
-                f"bring the values to the scale {plan.low:g} to {plan.high:g}",
-            )
+            scale = f"{plan.low:g} to {plan.high:g}"
+            self._refused = Refusal("OFF_SCALE", f"a value lies outside {scale}", f"bring the values to the scale {scale}")
             return
         missing = len(cases) - len(marked)
         self._missing += missing
@@ -636,99 +672,101 @@ class Stopping:
         self._worst.append(np.array(seen + [plan.low] * missing, dtype=np.float64))
         self._best.append(np.array(seen + [plan.high] * missing, dtype=np.float64))
 
-    def _take_looks(self, first: int) -> None:
+    def _bet(self, first: int) -> None:
+        """The e-processes take the units from `first` on."""
+        plan, worst, best = self.plan, self._worst[first:], self._best[first:]
+        sizes = np.array([len(one) for one in worst]) if plan.largest_cluster is not None else None
+        worst_totals, best_totals = (np.array([one.sum() for one in values]) for values in (worst, best))
+        support, refute, rule_out = self._processes.update(worst_totals, best_totals, sizes)
+        self._paths.append(np.stack([support, rule_out]))
+        crossed = np.maximum(support, refute) >= -math.log(plan.alpha_e)
+        if self._may_rule_out:
+            crossed |= rule_out >= -math.log(plan.beta_e)
+        if self._decided_at is None and bool(crossed.any()):
+            self._decided_at = first + int(np.argmax(crossed)) + 1
+        p = [math.exp(-float(process.log_max)) for process in self._processes.each]
+        if plan.mode == "hybrid":
+            if len(self._worst) == plan.n_max:
+                self._at_cap, _ = self._fixed_says(plan.n_max, plan.alpha / 2)
+            p = [min(1.0, 2 * min(e, 1.0 if self._at_cap is None else self._at_cap[i])) for i, e in enumerate(p)]
+        self._p = (p[0], p[1], p[2])
+
+    def _look(self, first: int) -> None:
+        """The planned looks that fall on the units from `first` on."""
         plan = self.plan
-        for k, look in enumerate(plan.looks):
+        shares = [look / plan.n_max for look in plan.looks]
+        for look, level, rule_out in zip(plan.looks, plan.look_levels, plan.rule_out_levels, strict=True):
             if not first < look <= len(self._worst):
                 continue
-            low_at, high_at = self._fixed_at(look)
-            m0, m1 = _oriented(plan, plan.null), _oriented(plan, plan.alternative)
-            p = one_sided_p(low_at, m0, "low"), one_sided_p(high_at, m0, "high"), one_sided_p(high_at, m1, "high")
-            level = 1 - 2 * plan.look_levels[k]
-            self._looks.append((*p, Interval(low_at(level).low, high_at(level).high)))
-            decided = min(p[:2]) <= plan.look_levels[k] or p[2] <= plan.rule_out_levels[k]
-            if self._decided_at is None and decided:
+            p, found = self._fixed_says(look, level)
+            self._looks.append(p)
+            self._looked = Interval(max(self._looked.low, found.low), min(self._looked.high, found.high))
+            support, refute, against = zip(*self._looks, strict=True)
+            self._p = (
+                _repeated_p(shares, support, plan.alpha),
+                _repeated_p(shares, refute, plan.alpha),
+                _repeated_p(shares, against, plan.beta),
+            )
+            if self._decided_at is None and (min(p[:2]) <= level or p[2] <= rule_out):
                 self._decided_at = look
 
-    def _fixed_at(self, units: int) -> tuple[IntervalAt, IntervalAt]:
-        """The fixed test on the first units, from the claim's side: with missing marks at their worst, and at their best."""
+    def _fixed_says(self, units: int, alpha: float) -> tuple[tuple[float, float, float], Interval]:
+        """The three p of the fixed test on the first units and its interval, missing marks at their worst and at their best."""
         plan = self.plan
 
         def one(values: list[FloatArray]) -> IntervalAt:
             y = np.concatenate(values[:units])
-            cluster = np.repeat(np.arange(units), [len(value) for value in values[:units]]) if plan.largest_cluster else None
+            cluster = np.repeat(np.arange(units), [len(value) for value in values[:units]]) if plan.largest_cluster is not None else None
             at = self._fixed(y if plan.above else plan.low + plan.high - y, cluster)
             if isinstance(at, Refusal):
                 return lambda level: Interval(plan.low, plan.high)
             return lambda level: _oriented_interval(plan, at(level))
 
-        worst = one(self._worst)
-        return worst, worst if self._missing == 0 else one(self._best)
+        low_at = one(self._worst)
+        high_at = low_at if self._missing == 0 else one(self._best)
+        p = (
+            one_sided_p(low_at, self._margin, "low"),
+            one_sided_p(high_at, self._margin, "high"),
+            one_sided_p(high_at, self._effect, "high"),
+        )
+        return p, Interval(low_at(1 - 2 * alpha).low, high_at(1 - 2 * alpha).high)
 
     def result(self) -> StoppingResult:
-        """Where the claim stands now."""
-        plan, n = self.plan, len(self._worst)
+        """The whole account of where the claim stands now."""
+        plan, n, state = self.plan, len(self._worst), self.state
         cases = sum(len(one) for one in self._worst)
-        m0, m1 = _oriented(plan, plan.null), _oriented(plan, plan.alternative)
-        p_fixed: tuple[float, float, float] | None = None
-        interval = sequence = Interval(plan.low, plan.high)
-        if plan.mode == "planned-looks":
-            shares = [look / plan.n_max for look in plan.looks]
-            p_support, p_refute, p_rule_out = (_repeated_p(shares, [look[i] for look in self._looks]) for i in range(3))  # type: ignore[misc]
-            for look in self._looks:
-                interval = Interval(max(interval.low, look[3].low), min(interval.high, look[3].high))
-        else:
-            p_support, p_refute, p_rule_out = (math.exp(-float(process.log_max)) for process in self._processes.each)
-            sequence = interval = self._sequence([n])[0]
-            if plan.mode == "hybrid":
-                if n == plan.n_max:
-                    low_at, high_at = self._fixed_at(n)
-                    p_fixed = one_sided_p(low_at, m0, "low"), one_sided_p(high_at, m0, "high"), one_sided_p(high_at, m1, "high")
-                    interval = Interval(max(interval.low, low_at(1 - plan.alpha).low), min(interval.high, high_at(1 - plan.alpha).high))
-                p_support, p_refute, p_rule_out = (
-                    min(1.0, 2 * min(p, 1.0 if p_fixed is None else p_fixed[i])) for i, p in enumerate((p_support, p_refute, p_rule_out))
-                )
-        # one and the same process decides and bounds, but the bisection ends a hair before the border
-        low = max(interval.low, math.nextafter(m0, math.inf)) if p_support <= plan.alpha else min(interval.low, m0)
-        high = min(interval.high, math.nextafter(m0, -math.inf)) if p_refute <= plan.alpha else max(interval.high, m0)
-        refused = self._refused
-        if refused is None and low > high:
-            refused = Refusal(
-                "CONTRADICTION",
-                "early units say one thing and later ones the opposite, as an order that is not random would make them",
-                "see whether cases are sorted or what is measured has changed, and start anew in a random order",
-            )
-        state: State = "open"
-        if refused is not None:
-            state = "refused"
-        elif p_support <= plan.alpha:
-            state = "supported"
-        elif p_refute <= plan.alpha:
-            state = "refuted"
-        elif self._may_rule_out and p_rule_out <= plan.beta:
-            state = "ruled-out"
-        elif n == plan.n_max:
-            state = "capped"
-        shown = _oriented_interval(plan, Interval(low, high))
-        alone = _oriented_interval(plan, sequence)
         marked = cases - self._missing
         processes = None if plan.mode == "planned-looks" else self._processes.each
-        thin = max(1, math.ceil(len(self._path) / PATH_POINTS))
+        shown: Interval | None = None
+        alone: Interval | None = None
+        if state != "refused":
+            interval = self._looked
+            if processes:
+                interval = self._sequence([n])[0]
+                alone = _oriented_interval(plan, interval)
+            if self._at_cap is not None:
+                _, fixed = self._fixed_says(n, plan.alpha / 2)
+                interval = Interval(max(interval.low, fixed.low), min(interval.high, fixed.high))
+            # what decides is what bounds, but the bisection ends a hair before the border
+            past, short = math.nextafter(self._margin, math.inf), math.nextafter(self._margin, -math.inf)
+            low = max(interval.low, past) if state == "supported" else min(interval.low, self._margin)
+            high = min(interval.high, short) if state == "refuted" else max(interval.high, self._margin)
+            shown = _oriented_interval(plan, Interval(low, high))
         return StoppingResult(
             state=state,
             verdict="supported" if state == "supported" else "refuted" if state == "refuted" else "undecided",
             stop=state != "open",
-            say=self._say(state, n, refused),
-            value=self._marked_total / marked if marked and refused is None else None,
-            low=shown.low if refused is None else None,
-            high=shown.high if refused is None else None,
+            say=self._say(state, n),
+            value=self._marked_total / marked if marked and shown else None,
+            low=shown.low if shown else None,
+            high=shown.high if shown else None,
             confidence_level=1 - 2 * plan.alpha,
-            sequence_low=alone.low if refused is None and processes else None,
-            sequence_high=alone.high if refused is None and processes else None,
-            p_support=max(p_support, SMALLEST_ALPHA),
-            p_refute=max(p_refute, SMALLEST_ALPHA),
-            p_rule_out=max(p_rule_out, SMALLEST_ALPHA),
-            p_fixed=None if p_fixed is None else p_fixed[0],
+            sequence_low=alone.low if alone else None,
+            sequence_high=alone.high if alone else None,
+            p_support=max(self._p[0], SMALLEST_ALPHA),
+            p_refute=max(self._p[1], SMALLEST_ALPHA),
+            p_rule_out=max(self._p[2], SMALLEST_ALPHA),
+            p_fixed=self._at_cap[0] if self._at_cap else None,
             e_value=math.exp(float(processes[0].log_now)) if processes else None,
             e_max=math.exp(float(processes[0].log_max)) if processes else None,
             e_rule_out=math.exp(float(processes[2].log_max)) if processes else None,
@@ -736,13 +774,23 @@ class Stopping:
             n_cases=cases,
             n_missing=self._missing,
             n_max=plan.n_max,
-            decided_at=self._decided_at if self._decided_at is not None else n if state not in ("open", "refused") else None,
+            decided_at=self._decided_at if state not in ("open", "refused") else None,
             method=f"{plan.mode}, e-process" if processes else "planned looks, O'Brien-Fleming spending",
             order_digest=plan.order_digest,
-            path=tuple(self._path[thin - 1 :: thin]),
+            path=self._thinned(),
             warnings=self._warnings(state, n, cases),
-            refused=refused,
+            refused=self._refused,
         )
+
+    def _thinned(self) -> tuple[tuple[int, float, float], ...]:
+        """The paths at equal distances, the last point always among them."""
+        if not self._paths:
+            return ()
+        path = np.concatenate(self._paths, axis=1) / math.log(10)
+        n = path.shape[1]
+        kept = np.arange(n - 1, -1, -math.ceil(n / PATH_POINTS))[::-1]
+        floor = -CERTAIN / math.log(10)  # of a bet that lost everything
+        return tuple((int(place) + 1, max(float(path[0, place]), floor), max(float(path[1, place]), floor)) for place in kept)
 
     def _sequence(self, at: Sequence[int]) -> tuple[Interval, ...]:
         """The confidence sequence from the claim's side after each number of units, with missing marks at their worst and best."""
@@ -771,11 +819,11 @@ class Stopping:
         """The confidence sequence after each number of units consumed, for a chart."""
         return tuple(_oriented_interval(self.plan, one) for one in self._sequence(at))
 
-    def _say(self, state: State, n: int, refused: Refusal | None) -> str:
+    def _say(self, state: State, n: int) -> str:
         plan = self.plan
-        after = f"after {n} of at most {plan.n_max} {'clusters' if plan.largest_cluster else 'cases'}"
-        if refused is not None:
-            return f"no decision {after} ({refused})"
+        after = f"after {n} of at most {plan.n_max} {'clusters' if plan.largest_cluster is not None else 'cases'}"
+        if self._refused is not None:
+            return f"no decision {after} ({self._refused})"
         return {
             "open": f"open {after}",
             "supported": f"supported {after}",
@@ -890,7 +938,7 @@ def stopping_forecast(
         return StoppingForecast(truth, 0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0, plan.refused)
     values, shares = _supposed(plan, _oriented(plan, truth))
     seen = values if plan.above else plan.low + plan.high - values
-    parts, block = [], max(1, 2_000_000 // plan.n_max)
+    parts, block = [], max(1, BLOCK // plan.n_max)
     for start in range(0, runs, block):
         rows = min(block, runs - start)
         if plan.bank is None:

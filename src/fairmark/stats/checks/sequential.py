@@ -54,7 +54,7 @@ def _rate(given: Json) -> Json:
         raise Unsuitable("p0 must lie between 0 and 1")
     if p1 < p0:  # against "at least p0": the same of the failures
         x, p0, p1 = 1 - x, 1 - p0, 1 - p1
-    bet = growth_optimal_bet([0.0, 1.0], [1 - p1, p1], null=p0) if p1 < 1 else 1 / p0
+    bet = growth_optimal_bet([0.0, 1.0], [1 - p1, p1], null=p0, low=0.0)
     return _at(_path(x, p0, 0.0, np.array([bet])), [as_count(one, "at") for one in as_list(given["at"], "at")])
 
 
