@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairmark.results import Estimate, Refusal, Result
-from fairmark.stats.agreement import coded
-from fairmark.stats.alpha import mid_ranks
+from fairmark.stats.agreement import TINY, coded
+from fairmark.stats.alpha import mid_ranks, scaled
 from fairmark.stats.estimates import estimate_rate
 from fairmark.stats.intervals import FloatArray, IntArray, Interval, benjamini_hochberg
 from fairmark.stats.reliability import ITEMS_FOR_AN_INTERVAL, NO_SPREAD, Flags, off_scale, one_rater, too_few_items, unmarked
@@ -56,6 +56,7 @@ class _Grid:
         self.present = (~np.isnan(marks)).astype(np.float64)
         self.levels, codes = coded(marks[self.present > 0])
         self.half = 0.5 if metric == "nominal" else 1.0
+        self.unit = 1.0  # what a squared distance of 1 between points is in the metric
         if metric == "nominal":
             self.points = [np.equal(marks, level).astype(np.float64) for level in self.levels]
             self.squares = self.present
@@ -64,8 +65,9 @@ class _Grid:
         at = mid_ranks(counts) if metric == "ordinal" else self.levels
         x = np.zeros(marks.shape)
         if len(self.levels):
-            # the distance is wanted as it is, the place of its zero is not
-            x[self.present > 0] = (at - (at[0] / 2 + at[-1] / 2))[codes]
+            x[self.present > 0] = scaled(at)[codes]
+            width = float(at[-1] / 2 - at[0] / 2)
+            self.unit = width * width
         self.points, self.squares = [x], x * x
 
 
@@ -264,8 +266,10 @@ def rater_groups(
 
 def _point(grid: _Grid, mine: Flags) -> Association:
     inside = mine.astype(np.float64)[:, None]
-    irr, d_o, d_e, xrr = (float(part[0]) if np.isfinite(part[0]) else None for part in _associate(grid, inside, 1 - inside, None))
-    return Association(irr, d_o, d_e, xrr, irr / xrr if irr is not None and xrr is not None and abs(xrr) > 1e-12 else None)
+    irr, d_o, d_e, xrr = (float(part[0]) for part in _associate(grid, inside, 1 - inside, None))
+    gai = irr / xrr if math.isfinite(irr) and abs(xrr) > TINY else math.nan
+    known = (one if math.isfinite(one) else None for one in (irr, d_o * grid.unit, d_e * grid.unit, xrr, gai))
+    return Association._make(known)
 
 
 def _shared(grid: _Grid, mine: Flags) -> int:
