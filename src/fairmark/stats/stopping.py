@@ -155,9 +155,8 @@ class StoppingForecast(Result):
         if self.refused is not None:
             return f"stopping forecast: none ({self.refused})"
         return (
-            f"at a truth of {self.truth:g}: {self.mean_units:.1f} units on average (saves {self.saved:.0%}), supported in"
-            f" {self.supported:.1%}, refuted in {self.refuted:.1%}, effect ruled out in {self.ruled_out:.1%}, open at the cap in"
-            f" {self.capped:.1%} of {self.runs} runs"
+            f"at {self.truth:g}: {self.mean_units:.1f} units on average, saves {self.saved:.0%}; supported {self.supported:.1%},"
+            f" refuted {self.refuted:.1%}, effect ruled out {self.ruled_out:.1%}, open at the cap {self.capped:.1%}"
         )
 
 
