@@ -50,7 +50,7 @@ def test_the_gap_by_hand() -> None:
     assert found.warn
     assert "fits the dev answers" in found.headline()
     assert "first look" in found.headline()
-    # the same marks in clusters of four alike answers are seven of them, and tell less
+    # the same marks in clusters of three are seven of them, and tell less
     clustered = stats.dev_test_gap(dev, test, looks=3, dev_cluster=np.arange(20) // 3, test_cluster=np.arange(20) // 3)
     assert clustered.se is not None
     assert found.se is not None

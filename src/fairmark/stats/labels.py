@@ -416,6 +416,9 @@ class PlannedStratum(Result):
     probability: float  # chance of an answer to be marked, earlier rounds included
     expected_pass: float  # share of passes that the plan reckons with
 
+    def headline(self) -> str:
+        return f"{self.name}: {self.more} more of {self.size} (chance {self.probability:.3f})"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelPlan(Result):

@@ -57,7 +57,8 @@ def leave_one_out(humans: FloatArray, grader: FloatArray, *, scoring: Scoring = 
     found = []
     for person, marks in enumerate(humans):
         items = np.flatnonzero(usable & given[person])
-        others, mark, said = np.delete(humans, person, axis=0)[:, items], marks[items], grader[items]
+        others, mark, said = humans[:, items], marks[items], grader[items]
+        others[person] = np.nan
         mine, theirs = _score(mark, others, scoring), _score(said, others, scoring)
         found.append(Wins(items, (theirs >= mine).astype(np.float64), (mine >= theirs).astype(np.float64)))
     return found
@@ -116,6 +117,9 @@ class LevelRecall(Result):
     low: float  # one-sided bounds of hits / n at the test's q
     high: float
     all_agree: bool  # else most people, which says too little to turn a grader down by
+
+    def headline(self) -> str:
+        return f"{self.level}: {self.hits} of {self.n} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,8 @@ def alt_test(
 
     *No* is the opposite bound: most people are shown to beat the grader by more than eps, plain or balanced, or a recall
     is shown to be below chance. A person with fewer than 30 items (or clusters) is compared by Tango's score test of the
-    mean (clusters: the inverted sign-flip test), since Wilcoxon's test is none of the mean: of differences that are mostly
-    ties it rejects a true null in up to nine of ten studies. Numbers (`neg_...` scoring) count as two levels for the
+    mean (clusters: the inverted sign-flip test), since Wilcoxon's is no test of a mean: with
+    differences that are mostly ties it lets in far too many (docs/methods/replacement.md shows how many). Numbers (`neg_...` scoring) count as two levels for the
     guards, below and above the median mark.
 
     Refused: `NO_DATA`, `OFF_SCALE` (infinite), `TOO_FEW_PEOPLE`, `TOO_FEW_CLUSTERS`, `CONSTANT_VERDICT` (the grader never

@@ -68,7 +68,7 @@ def ppi_mean(
     Marks are drawn at random; `said` is the grader's score of the marked answers, `said_of_rest` of all others. The
     interval is kept within 0 and 1.
 
-    Refused: `NO_DATA`; `OFF_SCALE`; `USE_VERDICT_STRATIFIED` (marks of pass and fail: it covers as little as 52% there),
+    Refused: `NO_DATA`; `OFF_SCALE`; `USE_VERDICT_STRATIFIED` (marks of pass and fail, where it covers far less than it says),
     `TOO_FEW_LABELS` (under 100), `TOO_FEW_DISAGREEMENTS` (the grader differs on under 15: the few errors decide the
     variance); `CLUSTERED_CORRECTION` with a cluster.
     """
