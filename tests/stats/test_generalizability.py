@@ -307,7 +307,7 @@ values = st.sampled_from([0.0, 1.0, 2.0, 0.5, -3.0, 1e9, math.nan])
 rows = st.lists(st.tuples(values, st.integers(0, 4), st.integers(0, 2), st.integers(0, 1)), max_size=30)
 
 
-@tried()
+@tried(80)
 @given(rows, st.sampled_from(["case", "grader"]), st.sampled_from([(), ("criterion",), ("grader",)]))
 def test_random_inputs_get_components_or_a_refusal(marks: list[tuple[float, int, int, int]], of: str, fixed: tuple[str, ...]) -> None:
     table = np.array(marks, dtype=np.float64).reshape(-1, 4)
@@ -324,7 +324,7 @@ def test_random_inputs_get_components_or_a_refusal(marks: list[tuple[float, int,
         assert all(one.low <= one.value <= one.high for one in study.components)
 
 
-@tried()
+@tried(80)
 @given(rows, st.booleans())
 def test_random_inputs_get_advice_or_a_refusal(marks: list[tuple[float, int, int, int]], clustered: bool) -> None:
     table = np.array(marks, dtype=np.float64).reshape(-1, 4)

@@ -300,7 +300,7 @@ def test_adjustment_says_why_and_what_next(system: str, rater: str, code: str) -
 # ------------------------------------------------------------ random inputs
 
 
-@tried()
+@tried(80)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 40), st.integers(0, 3), st.integers(0, 1)), max_size=90), st.booleans())
 def test_random_inputs_get_severities_or_a_refusal(marks: list[tuple[int, int, int, int]], clustered: bool) -> None:
     level, response, rater, criterion = np.array(marks, dtype=np.int64).reshape(-1, 4).T
@@ -320,7 +320,7 @@ def test_random_inputs_get_severities_or_a_refusal(marks: list[tuple[int, int, i
 numbers = st.sampled_from([0.0, 1.0, -2.0, 0.5, 1e9, math.inf])
 
 
-@tried()
+@tried(80)
 @given(st.lists(st.tuples(numbers, st.integers(0, 2), st.integers(0, 2), st.integers(0, 9)), max_size=40), st.booleans())
 def test_random_inputs_get_adjusted_means_or_a_refusal(marks: list[tuple[float, int, int, int]], with_segments: bool) -> None:
     table = np.array(marks, dtype=np.float64).reshape(-1, 4)

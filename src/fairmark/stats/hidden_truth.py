@@ -17,6 +17,7 @@ SMOOTHING = 0.01  # added to each count of a grader's table
 STARTS = 5
 ITERATIONS = 5_000
 CLOSE = 1e-11  # of the log-likelihood, relative
+ROUGHLY = 1e-7  # enough for a resample
 FEWEST_RATERS = 3
 PERFECT = 0.002  # a grader with a smaller share of errors counts as estimated perfect
 
@@ -38,7 +39,14 @@ def vote_shares(item: IntArray, label: IntArray, n_labels: int) -> FloatArray:
 
 
 def fit_dawid_skene(
-    item: IntArray, rater: IntArray, label: IntArray, n_labels: int, *, smoothing: float = SMOOTHING, start: FloatArray | None = None
+    item: IntArray,
+    rater: IntArray,
+    label: IntArray,
+    n_labels: int,
+    *,
+    smoothing: float = SMOOTHING,
+    start: FloatArray | None = None,
+    close: float = CLOSE,
 ) -> DawidSkene:
     """The maximum of the likelihood from `start` (default: shares of votes) by EM (Dawid and Skene 1979).
 
@@ -81,7 +89,7 @@ def fit_dawid_skene(
         norm = odds.sum(axis=0)
         posterior = (odds / norm).T
         log_likelihood = float(np.sum(times * (top + np.log(norm))))
-        if abs(log_likelihood - before) <= CLOSE * max(abs(log_likelihood), 1.0):
+        if abs(log_likelihood - before) <= close * max(abs(log_likelihood), 1.0):
             break
         before = log_likelihood
     return DawidSkene(prevalence, confusion.transpose(1, 0, 2), posterior[pattern], log_likelihood)
@@ -313,7 +321,7 @@ def _resampled(
         original, copies = np.unique(i[rows] + copy * (int(i.max()) + 1), return_inverse=True)
         _, who = np.unique(j[rows], return_inverse=True)
         start = best.posterior[original % (int(i.max()) + 1)]
-        found[draw] = fit_dawid_skene(copies, who, x[rows], k, start=start).prevalence
+        found[draw] = fit_dawid_skene(copies, who, x[rows], k, start=start, close=ROUGHLY).prevalence
     alpha = (1 - confidence_level) / 2
     low = np.minimum(np.quantile(found, alpha, axis=0), best.prevalence)
     high = np.maximum(np.quantile(found, 1 - alpha, axis=0), best.prevalence)
