@@ -377,7 +377,9 @@ def selfcheck(file: Path | None, *, as_json: bool) -> None:
         screen.document(outcome)
     else:
         for failure in failed:
-            screen.out.print(f"{failure['id']} ({failure['kind']}): expected {failure['expected']}, got {failure['got']}")
+            screen.out.print(f"{failure['id']} ({failure['kind']}):", markup=False, highlight=False)
+            for line in checks.explained(failure, found):
+                screen.out.print(f"    {line}", markup=False, highlight=False)
         screen.out.print(f"{outcome['passed']} passed, {len(failed)} failed.")
     if failed:
         raise SystemExit(1)

@@ -36,11 +36,19 @@ def run_checks(checks: Iterable[Json]) -> dict[str, Json]:
             got = refusal("BAD_INPUT", f"tol must be a number from 0, not {tol!r}", ASK_A_SHIPPED_CHECK)
         elif "expected" not in check:
             got = refusal("BAD_INPUT", "the check says nothing of what is expected", ASK_A_SHIPPED_CHECK)
-        elif _known(check) and _agrees(check.get("expected"), got, tol):
+        elif _known(check) and not differences(check["expected"], got, tol):
             passed += 1
             continue
         failed.append({"id": check.get("id"), "kind": check.get("kind"), "expected": check.get("expected"), "got": got})
     return {"passed": passed, "failed": failed}
+
+
+def explained(failure: Mapping[str, Json], checks: Iterable[Json]) -> list[str]:
+    """The lines of `differences` for one entry of `failed`, with the tolerance of its check."""
+    tol = next((check.get("tol", 0) for check in checks if isinstance(check, Mapping) and check.get("id") == failure["id"]), 0)
+    return differences(failure["expected"], failure["got"], tol if _is_number(tol) else 0) or [
+        _line("", failure["expected"], failure["got"])
+    ]
 
 
 def shipped_checks() -> list[dict[str, Json]]:
@@ -74,15 +82,35 @@ def _is_refused(got: Json) -> bool:
     return isinstance(got, Mapping) and "refused" in got
 
 
-def _agrees(expected: Json, got: Json, tol: float) -> bool:
+def differences(expected: Json, got: Json, tol: float, where: str = "") -> list[str]:
+    """Where an answer is not what was expected, a line each: the place, both values, and by how much numbers differ."""
     if expected is None:
-        return got is None or _is_refused(got)
-    if isinstance(expected, Mapping):
-        return isinstance(got, Mapping) and all(key in got and _agrees(value, got[key], tol) for key, value in expected.items())
-    if isinstance(expected, list):
-        return isinstance(got, list) and len(got) == len(expected) and all(_agrees(e, g, tol) for e, g in zip(expected, got, strict=True))
-    if isinstance(expected, bool) or isinstance(got, bool):
-        return expected is got
-    if isinstance(expected, (int, float)):
-        return isinstance(got, (int, float)) and abs(got - expected) <= max(tol, _rounding(expected)) + 1e-12
-    return bool(expected == got)
+        return [] if got is None or _is_refused(got) else [_line(where, expected, got)]
+    if isinstance(expected, Mapping) and isinstance(got, Mapping):
+        lacking = [f"{where}{key}: expected {value!r}, and there is no such key" for key, value in expected.items() if key not in got]
+        return lacking + [
+            line for key, value in expected.items() if key in got for line in differences(value, got[key], tol, f"{where}{key}: ")
+        ]
+    if isinstance(expected, list) and isinstance(got, list):
+        if len(expected) != len(got):
+            return [f"{where}expected {len(expected)} values, got {len(got)}"]
+        return [
+            line
+            for place, pair in enumerate(zip(expected, got, strict=True), 1)
+            for line in differences(*pair, tol, f"{where}no. {place}: ")
+        ]
+    if _is_number(expected) and _is_number(got):
+        apart = abs(got - expected)
+        if apart <= max(tol, _rounding(expected)) + 1e-12:
+            return []
+        return [f"{_line(where, expected, got)} (off by {apart:.3g}, {tol:g} allowed)"]
+    return [] if type(expected) is type(got) and expected == got else [_line(where, expected, got)]
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _line(where: str, expected: Json, got: Json) -> str:
+    said = f"refused, {got['refused']}: {got.get('why', '')}" if isinstance(got, Mapping) and "refused" in got else f"got {got!r}"
+    return f"{where}expected {expected!r}, {said}"
