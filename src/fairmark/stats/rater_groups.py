@@ -23,7 +23,7 @@ FEWEST_RATERS = 5  # in the group, and outside it
 FEWEST_SHARED = 20  # items marked by the group and by others
 LOWEST_CROSS = 0.1  # a ratio to less explodes
 FEWEST_DRAWS = 999
-BLOCK = 2_000_000  # items x draws that are held at once
+BLOCK = 200_000  # items x draws that are held at once
 MOST_LOST = 0.05  # share of draws that may leave a figure undefined
 
 
@@ -84,31 +84,37 @@ def _side(grid: _Grid, weight: FloatArray) -> _Sides:
     return _Sides(grid.present @ weight, grid.present @ weight**2, [p @ weight for p in grid.points], grid.squares @ weight)
 
 
-def _associate(
-    grid: _Grid, inside: FloatArray, outside: FloatArray, items: FloatArray | None
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """irr, d_o, d_e and xrr for each draw; NaN where undefined. Weights are raters x draws and items x draws (None: each once).
+def _others(sides: Sequence[_Sides], group: int) -> _Sides:
+    """All sides but one, as one side."""
+    rest = [side for place, side in enumerate(sides) if place != group]
+    if len(rest) == 1:
+        return rest[0]
+    m, m2, squares = (np.sum(np.stack(part), axis=0) for part in zip(*((one.m, one.m2, one.squares) for one in rest), strict=True))
+    return _Sides(m, m2, [np.sum(np.stack(part), axis=0) for part in zip(*(one.points for one in rest), strict=True)], squares)
+
+
+def _associate(half: float, a: _Sides, b: _Sides, items: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """irr of a, d_o, d_e and xrr of a and b for each draw; NaN where undefined. `items` are weights, items x draws (None: each once).
 
     A rater drawn twice is no pair of raters: pairs are m^2 - sum of squared weights, m (m - 1) where each counts once.
     """
-    a, b = _side(grid, inside), _side(grid, outside)
     v = np.ones_like(a.m) if items is None else items
     with np.errstate(divide="ignore", invalid="ignore"):
         pairs = a.m**2 - a.m2
         use = np.where(pairs > 1e-9, v, 0.0)
-        differ = 2 * grid.half * np.maximum(0, a.m * a.squares - sum(p * p for p in a.points))
+        differ = 2 * half * np.maximum(0, a.m * a.squares - sum(p * p for p in a.points))
         observed = np.sum(use * np.where(pairs > 1e-9, differ * a.m / pairs, 0), axis=0) / np.sum(use * a.m, axis=0)
         n, squares = np.sum(use * a.m, axis=0), np.sum(use * a.squares, axis=0)
-        expected = 2 * grid.half * (n * squares - sum(np.sum(use * p, axis=0) ** 2 for p in a.points))
+        expected = 2 * half * (n * squares - sum(np.sum(use * p, axis=0) ** 2 for p in a.points))
         expected = expected / (n * n - np.sum(use * a.m2, axis=0))
         irr = _one_minus(observed, expected)
         use = np.where((a.m > 0) & (b.m > 0), v, 0.0)
         across = b.m * a.squares + a.m * b.squares - 2 * sum(p * q for p, q in zip(a.points, b.points, strict=True))
-        d_o = grid.half * np.sum(use * np.maximum(0, across), axis=0) / np.sum(use * a.m * b.m, axis=0)
+        d_o = half * np.sum(use * np.maximum(0, across), axis=0) / np.sum(use * a.m * b.m, axis=0)
         n, other = np.sum(use * a.m, axis=0), np.sum(use * b.m, axis=0)
         total = other * np.sum(use * a.squares, axis=0) + n * np.sum(use * b.squares, axis=0)
         total -= 2 * sum(np.sum(use * p, axis=0) * np.sum(use * q, axis=0) for p, q in zip(a.points, b.points, strict=True))
-        d_e = grid.half * total / (n * other)
+        d_e = half * total / (n * other)
         return irr, d_o, d_e, _one_minus(d_o, d_e)
 
 
@@ -266,7 +272,7 @@ def rater_groups(
 
 def _point(grid: _Grid, mine: Flags) -> Association:
     inside = mine.astype(np.float64)[:, None]
-    irr, d_o, d_e, xrr = (float(part[0]) for part in _associate(grid, inside, 1 - inside, None))
+    irr, d_o, d_e, xrr = (float(part[0]) for part in _associate(grid.half, _side(grid, inside), _side(grid, 1 - inside), None))
     gai = irr / xrr if math.isfinite(irr) and abs(xrr) > TINY else math.nan
     known = (one if math.isfinite(one) else None for one in (irr, d_o * grid.unit, d_e * grid.unit, xrr, gai))
     return Association._make(known)
@@ -316,14 +322,14 @@ def _resample(
             mine = np.nonzero(codes == group)[0]
             raters[mine] = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=width).T
         items = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=width).T.astype(np.float64)[index]
+        by_chance = [_side(grid, np.equal(regrouped, group).astype(np.float64)) for group in range(groups)]
+        redrawn = [_side(grid, raters * np.equal(codes, group)[:, None]) for group in range(groups)]
         for group in range(groups):
-            inside = np.equal(regrouped, group).astype(np.float64)
-            irr, _, _, xrr = _associate(grid, inside, 1 - inside, None)
+            irr, _, _, xrr = _associate(grid.half, by_chance[group], _others(by_chance, group), None)
             angle = np.arctan2(irr, xrr)
             # a regrouping without a figure counts against the group
             beyond[group] += np.count_nonzero(~(angle < observed[group] - 1e-12))
-            mine_only = (codes == group).astype(np.float64)[:, None]
-            irr, _, _, xrr = _associate(grid, raters * mine_only, raters * (1 - mine_only), items)
+            irr, _, _, xrr = _associate(grid.half, redrawn[group], _others(redrawn, group), items)
             irrs[group].append(irr)
             xrrs[group].append(xrr)
     draws = []
@@ -461,7 +467,9 @@ def ceiling(
     grid = _Grid(np.column_stack([people[use], grader[use]]), metric)
     equal, alpha, columns = _ceiling_parts(grid, _Grid(np.column_stack([people[use], grader[use]]), "nominal"))
     shares = columns[:, :2].mean(axis=0)
-    irr, _, _, xrr = (float(one[0]) for one in _associate(grid, _all_but_last(grid), 1 - _all_but_last(grid), None))
+    irr, _, _, xrr = (
+        float(one[0]) for one in _associate(grid.half, _side(grid, _all_but_last(grid)), _side(grid, 1 - _all_but_last(grid)), None)
+    )
     intervals: list[tuple[float, float] | None] = [None, None]
     no_interval = None
     if (n if groups is None else groups) < ITEMS_FOR_AN_INTERVAL:

@@ -14,6 +14,7 @@ from fairmark.stats.intervals import FloatArray, IntArray, Interval
 
 RESAMPLES = 1_999  # with these the end at .025 is the 50th of the ordered draws
 BLOCK = 4_000_000  # weights that are held at once
+FEW_ROWS = 20  # units for each different row
 
 
 class Parts(NamedTuple):
@@ -81,19 +82,24 @@ def bootstrap(
     value = parts.value()
     if value is None:
         raise ValueError("the statistic is undefined on these items, so there is nothing to resample")
-    of = in_order(parts.of if cluster is None else by_cluster(parts.of, cluster))
-    units = len(of)
-    drawn = np.concatenate([parts.statistic(weights @ of) for weights in resampled(units, resamples, rng)])
+    every = in_order(parts.of if cluster is None else by_cluster(parts.of, cluster))
+    of, counts = _different(every)
+    units = len(every)
+    if FEW_ROWS * len(of) < units:  # then drawing how often each different row comes beats drawing unit by unit
+        sums = (weights @ of for weights in _drawn(counts, resamples, rng))
+    else:
+        sums = (weights @ every for weights in resampled(units, resamples, rng))
+    drawn = np.concatenate([parts.statistic(one) for one in sums])
     draws = np.sort(drawn[np.isfinite(drawn)])
     if not len(draws):
         raise ValueError("the statistic is undefined in every draw")
     share = (np.searchsorted(draws, value - 1e-12) + np.searchsorted(draws, value + 1e-12)) / (2 * len(draws))
     z0 = float(ndtri(min(max(share, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
-    without = parts.statistic(of.sum(axis=0) - of)
-    without = without[np.isfinite(without)]
-    lowers = without.mean() - without if len(without) else np.zeros(1)
-    spread = float(np.sum(lowers**2)) ** 1.5
-    acceleration = float(np.sum(lowers**3)) / (6 * spread) if spread > 1e-30 else 0.0
+    without = parts.statistic(counts @ of - of)
+    times, without = counts[np.isfinite(without)], without[np.isfinite(without)]
+    lowers = without @ times / times.sum() - without if len(without) else without
+    spread = float(lowers**2 @ times) ** 1.5
+    acceleration = float(lowers**3 @ times) / (6 * spread) if spread > 1e-30 else 0.0
     return Bootstrap(value, draws, 1 - len(draws) / resamples, z0, acceleration, units, lowest, highest)
 
 
@@ -119,3 +125,16 @@ def resampled(units: int, resamples: int, rng: np.random.Generator) -> Iterator[
         rows = min(block, resamples - start)
         picks = rng.integers(units, size=(rows, units)) + units * np.arange(rows)[:, None]
         yield np.bincount(picks.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+
+
+def _different(of: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The different rows of sorted ones, and how often each occurs."""
+    starts = np.nonzero(np.concatenate([[True], np.any(of[1:] != of[:-1], axis=1)]))[0]
+    return of[starts], np.diff(starts, append=len(of)).astype(np.float64)
+
+
+def _drawn(counts: FloatArray, resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+    """How often each different row is drawn, draws x rows, in blocks."""
+    units, block = int(counts.sum()), max(1, BLOCK // len(counts))
+    for start in range(0, resamples, block):
+        yield rng.multinomial(units, counts / units, size=min(block, resamples - start)).astype(np.float64)
