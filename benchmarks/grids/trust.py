@@ -96,7 +96,7 @@ def saved(run: Run, grader: Grader, times: int) -> Saved:
 
 
 def plan_saves(run: Run) -> Outcome:
-    times = run.times(whole=1_500, sample=150)
+    times = run.times(whole=1_000, sample=150)
     designs = run.cells(list(itertools.product((50, 100, 200), (0.5, 0.7))), sample=2)
     rights, rows, coverage = (0.92, 0.88, 0.82, 0.77, 0.68, 0.60), [], []
     mean, held = {}, True

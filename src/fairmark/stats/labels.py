@@ -614,6 +614,28 @@ def _width(sizes: IntArray, counts: IntArray, expected: FloatArray, confidence_l
     return interval.high - interval.low
 
 
+def labels_needed(sizes: IntArray, expected: FloatArray, marked: IntArray, *, width: float, confidence_level: float = 0.95) -> int | None:
+    """How many more marks, allocated as a plan would, make the predicted interval at most `width` wide; None where all do not.
+
+    `sizes`, `expected` passes (see `expected_passes`) and `marked` have one entry a stratum. At least what gives each
+    stratum 4.
+    """
+    sizes, marked = np.asarray(sizes, dtype=np.int64), np.asarray(marked, dtype=np.int64)
+
+    def too_wide(labels: int) -> bool:
+        more = allocate_labels(sizes, expected, marked, labels)
+        found = None if more is None else _width(sizes, marked + more, expected, confidence_level)
+        return found is None or found > width
+
+    few, enough = -1, int(sizes.sum() - marked.sum())
+    if enough < 0 or too_wide(enough):
+        return None
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (middle, enough) if too_wide(middle) else (few, middle)
+    return enough
+
+
 def _claims(n_marked: int, confidence: FloatArray | None) -> tuple[str, ...]:
     if n_marked:
         return ()

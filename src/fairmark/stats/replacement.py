@@ -184,9 +184,9 @@ def alt_test(
 
     *No* is the opposite bound: most people are shown to beat the grader by more than eps, plain or balanced, or a recall
     is shown to be below chance. A person with fewer than 30 items (or clusters) is compared by Tango's score test of the
-    mean (clusters: the inverted sign-flip test), since Wilcoxon's is no test of a mean: with
-    differences that are mostly ties it lets in far too many (docs/methods/replacement.md shows how many). Numbers (`neg_...` scoring) count as two levels for the
-    guards, below and above the median mark.
+    mean (clusters: the inverted sign-flip test), since Wilcoxon's is no test of a mean: with differences that are mostly
+    ties it lets in far too many (docs/methods/replacement.md shows how many). Numbers (`neg_...` scoring) count for the
+    guards as two levels, up to the median mark and above.
 
     Refused: `NO_DATA`, `OFF_SCALE` (infinite), `TOO_FEW_PEOPLE`, `TOO_FEW_CLUSTERS`, `CONSTANT_VERDICT` (the grader never
     varies), `NO_VARIATION` (people never vary, or the differences do not), `TOO_FEW_OF_A_LEVEL`.
