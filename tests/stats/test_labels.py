@@ -265,6 +265,19 @@ def test_more_marks_narrow_the_interval_as_predicted() -> None:
     assert "more marks would narrow" in gain.headline()
 
 
+def test_the_marks_needed_for_a_width_are_those_whose_plan_reaches_it() -> None:
+    verdict, confidence, _ = graded(9)
+    strata = stats.label_strata(verdict, confidence)
+    sizes, expected = np.bincount(strata.number), stats.expected_passes(strata, verdict, confidence)
+    none = np.zeros(len(sizes), dtype=int)
+    need = stats.labels_needed(sizes, expected, none, width=0.12)
+    assert need is not None
+    plans = [stats.plan_labels(verdict, confidence, labels=labels, rng=np.random.default_rng(1)) for labels in (need - 1, need)]
+    assert plans[1].predicted_width <= 0.12 < plans[0].predicted_width  # type: ignore[operator]
+    assert stats.labels_needed(sizes, expected, none, width=1.0) == 4 * len(sizes)
+    assert stats.labels_needed(sizes, expected, none, width=0.001) is None
+
+
 # ------------------------------------------------------------ refusals
 
 

@@ -76,6 +76,7 @@ from fairmark.stats.labels import (
     expected_passes,
     label_gain,
     label_strata,
+    labels_needed,
     mark_selection,
     plan_labels,
     predicted_saving,
@@ -85,6 +86,8 @@ from fairmark.stats.labels import (
 )
 from fairmark.stats.next_dollar import NextDollar, next_dollar
 from fairmark.stats.paired import McNemar, PairedIntervals, mcnemar, mcnemar_chi2, tango
+from fairmark.stats.personas import PersonaContrast, Personas, persona_contrasts
+from fairmark.stats.pooling import PooledGroup, PooledGroups, pooled_groups, pooled_means
 from fairmark.stats.power import (
     paired_power,
     paired_sample_size,
@@ -126,6 +129,7 @@ from fairmark.stats.replacement import AltTest, AltTestFigures, LevelRecall, alt
 from fairmark.stats.resampling import Bootstrap, Parts, bootstrap
 from fairmark.stats.sequential import EProcess, confidence_sequence, e_bh, growth_optimal_bet
 from fairmark.stats.severity import Confounding, SeverityAdjusted, confounding, severity_adjusted
+from fairmark.stats.slices import Slice, Slices, find_slices
 from fairmark.stats.splits import Split, TuningGap, dev_test_gap, look_words, split_by_cluster, texts_in_prompt
 from fairmark.stats.stopping import (
     Ledger,
@@ -145,9 +149,22 @@ from fairmark.stats.stopping import (
     stopping_runs,
 )
 from fairmark.stats.transfer import PpiMean, information_of_grader, lee_plug_in, ppi_figures, ppi_mean, rogan_gladen, transferred_rate
+from fairmark.stats.unseen import (
+    Abundance,
+    Codebook,
+    KindFound,
+    UnseenKinds,
+    abundance,
+    codebook,
+    new_kinds,
+    rarefied,
+    unseen_bound,
+    unseen_kinds,
+)
 from fairmark.stats.value import Alternative, NetValue, Offer, ParetoFrontier, Swing, Tornado, net_value, pareto_frontier, tornado
 
 __all__ = [
+    "Abundance",
     "Agreement",
     "AltTest",
     "AltTestFigures",
@@ -158,6 +175,7 @@ __all__ = [
     "BradleyTerry",
     "Ceiling",
     "ClusteredMean",
+    "Codebook",
     "Coefficient",
     "Component",
     "Confounding",
@@ -183,6 +201,7 @@ __all__ = [
     "HiddenTruth",
     "Icc",
     "Interval",
+    "KindFound",
     "LabelGain",
     "LabelPlan",
     "LabelStrata",
@@ -202,7 +221,11 @@ __all__ = [
     "PairedIntervals",
     "ParetoFrontier",
     "Parts",
+    "PersonaContrast",
+    "Personas",
     "PlannedStratum",
+    "PooledGroup",
+    "PooledGroups",
     "PpiMean",
     "Ranking",
     "RaterGroup",
@@ -213,6 +236,8 @@ __all__ = [
     "SelfConsistency",
     "SeverityAdjusted",
     "SinglyMarked",
+    "Slice",
+    "Slices",
     "Split",
     "Stopping",
     "StoppingForecast",
@@ -223,7 +248,9 @@ __all__ = [
     "Together",
     "Tornado",
     "TuningGap",
+    "UnseenKinds",
     "WinsLossesTies",
+    "abundance",
     "allocate_labels",
     "alpha_agreement",
     "alt_test",
@@ -243,6 +270,7 @@ __all__ = [
     "clopper_pearson",
     "cluster_t",
     "clustered_mean",
+    "codebook",
     "cohen_kappa",
     "compare_pairs",
     "confidence_sequence",
@@ -267,6 +295,7 @@ __all__ = [
     "estimate_rate",
     "expected_gap",
     "expected_passes",
+    "find_slices",
     "fixed_size",
     "fleiss_agreement",
     "fleiss_kappa",
@@ -297,6 +326,7 @@ __all__ = [
     "krippendorff_alpha",
     "label_gain",
     "label_strata",
+    "labels_needed",
     "lee_plug_in",
     "level_agreement",
     "look_words",
@@ -310,6 +340,7 @@ __all__ = [
     "mover_difference",
     "net_of_cost",
     "net_value",
+    "new_kinds",
     "newcombe_difference",
     "next_dollar",
     "no_worse_than",
@@ -322,12 +353,16 @@ __all__ = [
     "pareto_frontier",
     "pass_all_k",
     "pass_at_k",
+    "persona_contrasts",
     "plan_labels",
+    "pooled_groups",
+    "pooled_means",
     "ppi_figures",
     "ppi_mean",
     "predicted_saving",
     "rank_intervals",
     "rank_means",
+    "rarefied",
     "rater_groups",
     "repeat_noise",
     "repeats",
@@ -354,6 +389,8 @@ __all__ = [
     "tornado",
     "transferred_rate",
     "unpaired_difference",
+    "unseen_bound",
+    "unseen_kinds",
     "verdict_stratified",
     "weighted_mean",
     "wilson",
