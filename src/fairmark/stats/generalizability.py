@@ -233,7 +233,13 @@ class GStudy(Result):
         if self.refused is not None:
             return f"What marks vary with: no figure ({self.refused})"
         most = max(self.components, key=lambda one: one.value)
-        return f"Of the variance of one mark {most.share:.0%} is {most.name}; {self.observed.headline() if self.observed else ''}"
+        return f"Of the variance of one mark {most.share:.0%} is {most.name}"
+
+    def __str__(self) -> str:
+        lines = [self.headline(), *(one.headline() for one in self.components)]
+        lines += [self.observed.headline()] if self.observed is not None else []
+        lines += [f"confounded: {one}" for one in self.confounded] + [f"warning: {one}" for one in self.warnings]
+        return "\n  ".join(lines)
 
 
 def g_study(
@@ -473,7 +479,8 @@ def _components(effects: Sequence[Effect], found: Anova, confidence_level: float
                 value=float(value[place]),
                 raw=float(found.variance[place]),
                 low=min(max(0.0, interval.low), float(value[place])),
-                high=max(0.0, interval.high, float(value[place])),
+                # a negative estimate keeps its upper arm: it does not show that there is no variance at all
+                high=max(interval.high, float(value[place]) + interval.high - float(found.variance[place])),
                 share=float(value[place]) / total if total > 0 else 0.0,
                 df=float(found.df[place]),
                 mean_square=float(found.mean_square[place]),

@@ -70,6 +70,13 @@ class NextDollar(Result):
         assert self.now is not None
         return f"The next dollar: {self.advice} (now the interval is {self.now.width:.3f} wide, {self.confidence_level:.4g})"
 
+    def __str__(self) -> str:
+        plans = [one.headline() for one in (self.now, *self.actions, self.best) if one is not None]
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in self.variance_by_source)
+        lines = [self.headline(), *plans, *([f"variance of one draw: {parts}"] if parts else [])]
+        lines += [f"not measured: {one}" for one in self.not_measured] + [f"warning: {one}" for one in self.warnings]
+        return "\n  ".join(lines)
+
 
 def next_dollar(
     score: FloatArray,

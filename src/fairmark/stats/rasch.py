@@ -283,7 +283,7 @@ class ManyFacetRasch(Result):
     """Severity of raters and difficulty of criteria, and what each response would get from an average rater."""
 
     raters: tuple[RaterSeverity, ...]
-    criteria: tuple[CriterionDifficulty, ...]
+    criteria: tuple[CriterionDifficulty, ...]  # empty for one criterion
     thresholds: tuple[float, ...]  # log-odds of each step between levels
     fair: FairScores | None
     log_likelihood: float | None
@@ -306,6 +306,10 @@ class ManyFacetRasch(Result):
             f"{harsh.rater} is the harshest ({harsh.points:+.2f} points below the average rater), "
             f"{mild.rater} the mildest ({mild.points:+.2f})"
         )
+
+    def __str__(self) -> str:
+        lines = [self.headline(), *(one.headline() for one in self.raters), *(one.headline() for one in self.criteria)]
+        return "\n  ".join([*lines, *(f"warning: {one}" for one in self.warnings)])
 
 
 def many_facet_rasch(
@@ -472,7 +476,7 @@ def _described(
     fair = lowest + level_moments(eta, threshold)[0].reshape(len(responses), n_criteria).mean(axis=1)
     return ManyFacetRasch(
         raters=tuple(described),
-        criteria=hard,
+        criteria=hard if n_criteria > 1 else (),
         thresholds=tuple(threshold.tolist()),
         fair=FairScores(tuple(str(one) for one in responses), tuple(fair.tolist())),
         log_likelihood=fit.log_likelihood,

@@ -133,10 +133,15 @@ class SeverityAdjusted(Result):
     def headline(self) -> str:
         if not self.systems:
             return f"Severity-adjusted means: no figure ({self.refused})"
-        order = ", ".join(f"{one.system} {one.adjusted:.2f}" for one in self.systems)
         if self.refused is not None:
-            return f"Severity-adjusted means of exactly these cases: {order}; no intervals ({self.refused})"
-        return f"Severity-adjusted means: {order}"
+            return f"Severity-adjusted means of exactly these cases, without intervals ({self.refused})"
+        assert self.ranking is not None
+        return self.ranking.headline()
+
+    def __str__(self) -> str:
+        lines = [self.headline(), *(one.headline() for one in self.systems)]
+        lines += [f"rater {name} {effect:+.3f}" for name, effect in self.rater_effects]
+        return "\n  ".join([*lines, *(f"warning: {one}" for one in self.warnings)])
 
 
 def severity_adjusted(
