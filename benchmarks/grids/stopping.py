@@ -67,7 +67,7 @@ def _false_support(run: Run) -> Outcome:
     runs, block = run.times(whole=4_000, sample=400), 200
     rows, worst = [], 0.0
     for kind, null, alternative, other in run.cells(NULLS, sample=4):
-        rng, shown = run.rng("B5", kind, null, alternative), []
+        rng = run.rng("B5", kind, null, alternative)
         plans = [_plan(kind, null, alternative, mode=mode, n_max=STEPS, **other) for mode in ("open-ended", "hybrid")]
         found, naive = np.zeros(2), 0.0
         for _ in range(runs // block):

@@ -109,6 +109,7 @@ def test_kinds_answer_other_inputs() -> None:
     assert got == [pytest.approx(0.6 / 0.8), pytest.approx(0.6 / 0.8 * 0.4 / 0.2), None]
     assert CHECKS["eprocess_rate"]({"x": [1, 0], "p0": 0.8, "p1": 1, "at": [1, 2]}) == pytest.approx([1.25, 0.0])
     assert CHECKS["e_bh"]({"e": [30, 1], "alpha": 0.1}) == [0]
+    assert CHECKS["e_bh"]([1e40, 1]) == [0]
 
 
 # ------------------------------------------------------------ invariances

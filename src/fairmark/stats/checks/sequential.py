@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from fairmark.stats.checks.reading import Answer, Json, Unsuitable, as_count, as_list, as_number, as_numbers, as_object, filled
+from fairmark.stats.checks.reading import LARGEST, Answer, Json, Unsuitable, as_count, as_list, as_number, as_numbers, as_object, filled
 from fairmark.stats.intervals import FloatArray
 from fairmark.stats.sequential import EProcess, e_bh, growth_optimal_bet
 
@@ -63,7 +61,9 @@ def _e_bh(given: Json) -> Json:
     if isinstance(given, dict):
         given = as_object(given, "e")
         alpha, given = as_number(given.get("alpha", alpha), "alpha", 0, 1), given["e"]
-    values = as_numbers(given, "each e-value", 0, math.inf)
+    # beyond any bar, and within what counts as exact
+    shown = [min(one, LARGEST) if isinstance(one, (int, float)) else one for one in as_list(given, "the e-values")]
+    values = as_numbers(shown, "each e-value", 0)
     return list(e_bh(values.tolist(), alpha=alpha))
 
 
