@@ -146,7 +146,7 @@ def cost_below(
             raise ValueError("the sign-flip test draws at random: it needs rng")
         most = float(np.max(np.abs(surplus)))
         # signs do not change when all differences are divided by the same number
-        paired = PairedIntervals(surplus / most if most > 0 else surplus, index, single=False, rng=rng)
+        paired = PairedIntervals(surplus / most if most > 0 else surplus, cluster, single=False, rng=rng)
         support, refute, method = one_sided_p(paired.at, 0.0, "high"), one_sided_p(paired.at, 0.0, "low"), paired.method
     else:
         se = float(np.std(total, ddof=1)) / math.sqrt(groups)

@@ -106,8 +106,9 @@ class PairedIntervals:
     Where all clusters but 3 at most show one and the same difference c, such as 0, signs say too little about what was
     not met: the interval is widened to [c - (1 + c) u, c + (1 - c) v]. No difference lies below -1, so a case falls short
     of c by a share (c - d)/(1 + c) of the most it could; u is Clopper and Pearson's upper bound for the mean of these
-    shares over G clusters, at the count G times their mean, and v likewise of the shares above c. Their error is at most
-    the nominal one for every distribution that was enumerated (bar B3b of the benchmarks).
+    shares over G clusters, at the count G times their mean, and v likewise of the shares above c; clusters of unequal size
+    count as n^2 / sum n_g^2 (Kish). Their error is at most the nominal one for every distribution that was enumerated (bar
+    B3b of the benchmarks).
 
     `refused` says why there is no interval: no pair, values off the scale, or fewer than 6 clusters.
     """
@@ -118,7 +119,7 @@ class PairedIntervals:
         self.refused: Refusal | None = None
         self._counts: tuple[int, int, int] | None = None
         self._few: list[tuple[float, float, float]] = []  # commonest difference, mean share fallen short of it, and risen above it
-        self._groups = 0
+        self._groups = 0.0  # clusters of equal size that would weigh as much
         self._means: FloatArray = np.empty(0)
         self._empty = 0  # drawn patterns that flip no cluster: they reach the observed sum under every mean
         n = len(differences)
@@ -150,7 +151,7 @@ class PairedIntervals:
                 above = float(np.mean((differences - common).clip(0))) / (1 - common) if common < 1 else 0.0
                 self._few.append((common, below, above))
         if self._few:
-            self._groups = groups
+            self._groups = n**2 / float(np.sum(np.bincount(index, minlength=groups).astype(np.float64) ** 2))
             self.method += f", widened because at most {FEW_EVENTS} {what} show another difference than the rest"
         totals: FloatArray = np.bincount(index, weights=differences, minlength=groups).astype(np.float64)
         sizes = np.bincount(index, minlength=groups).astype(np.float64)
