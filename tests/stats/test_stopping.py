@@ -457,7 +457,7 @@ def agrees_with_itself(one: StoppingPlan, found: StoppingResult) -> None:
     assert found.verdict == "undecided" or found.verdict == found.state
 
 
-@tried(80)
+@tried(50)
 @given(
     values,
     st.sampled_from(MODES),
@@ -484,7 +484,7 @@ def test_random_inputs_are_decided_open_or_refused(
     agrees_with_itself(one, fed(run, given[cut:]))
 
 
-@tried(40)
+@tried(30)
 @given(st.lists(st.sampled_from([-1.0, -0.2, 0.0, 0.0, 1.0, 0.3, None]), max_size=40), st.booleans(), st.sampled_from([0.1, -0.3]))
 def test_random_inputs_of_pairs_too(units: list[float | None], clustered: bool, alternative: float) -> None:
     one = plan("paired", 0.0, alternative, n_max=12 if clustered else 36, alpha=0.1, largest_cluster=3 if clustered else None)
