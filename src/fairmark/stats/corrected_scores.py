@@ -21,6 +21,7 @@ from fairmark.stats.correction import (
     Strata,
     assumed,
     label_verdict,
+    linearised,
     notes,
     nothing_marked,
     off_scale,
@@ -34,7 +35,7 @@ from fairmark.stats.intervals import FloatArray, IntArray, Interval
 from fairmark.stats.proportions import clopper_pearson
 
 AT_THE_END = 0.7  # share of responses at the best (or worst) level from which a mean rests on too few others
-CLUSTERS_AT_THE_END = 20  # with fewer clusters the mean of an ordered scale is then refused
+CLUSTERS_AT_THE_END, MARKS_AT_THE_END = 20, 60  # with fewer of either the mean of an ordered scale is then refused
 FEWEST_SCORE_MARKS = 40
 STEP_OF_A_SCORE = 0.1  # of the range: the smallest difference that marks which are all alike leave possible
 BINS = 4
@@ -47,7 +48,8 @@ class _Precision:
     """The variance of a mean over strata, with smoothed variances within them, and its degrees of freedom.
 
     s_h^2 = (SS_h + s_0^2) / n_h with s_0^2 = (sum SS_h + step^2) / (n - K + 1): marks that happen to be all alike still leave
-    doubt. K strata hold a mark.
+    doubt. K strata hold a mark. Degrees of freedom are the least of G_L - 1, n - K and N^2 / sum N_g^2 - 1, rounded down: a few
+    large clusters tell less than their number (with G_L - 1 alone, 12 of lognormal size covered as little as .92).
     """
 
     def __init__(self, strata: Strata, step: float) -> None:
@@ -55,10 +57,12 @@ class _Precision:
         some = np.maximum(strata.marks, 1)
         pooled = _pooled_spread(strata.spread, n, kinds, step)
         self.doubt = float(np.sum(still_possible(strata, (strata.spread + pooled) / some**2)))
-        self.df = max(1, min(strata.clusters_marked - 1, int(n) - kinds))
+        sizes = np.bincount(strata.cluster)
+        alike = float(len(strata.of)) ** 2 / float(np.sum(sizes.astype(np.float64) ** 2))
+        self.df = max(1, min(strata.clusters_marked - 1, int(n) - kinds, math.floor(alike) - 1))
 
-    def variance(self, moves: FloatArray, held: int, n: int) -> float:
-        return (held / (held - 1) if held > 1 else 2.0) * float(np.sum(moves**2)) / n**2 + self.doubt
+        # what clusters add to an error may cancel by chance, as where two systems have the same marks on the same cases
+        self.least = float(strata.floor.max()) * (step / (n + 1)) ** 2
 
 
 def _pooled_spread(spread: FloatArray, marks: float, kinds: int, step: float) -> float:
@@ -113,8 +117,9 @@ class CorrectedMean(Corrected):
         self.strata = strata = stratified(stratum, mark, marked, units)
         self.value = min(max(strata.value, 0.0), 1.0)
         precision = _Precision(strata, step)
-        self.df, self.doubt = precision.df, precision.doubt
-        self._variance = precision.variance(strata.moves, strata.clusters_marked, self.n_responses)
+        self.df, self.precision = precision.df, precision
+        moved = linearised(strata.moves, strata.clusters_marked, self.n_responses)
+        self._variance = max(moved + precision.doubt, precision.least)
         self.se = math.sqrt(self._variance)
         self.n_effective = self.value * (1 - self.value) / self._variance
         pooled = float(np.mean(mark[marked]))
@@ -153,8 +158,9 @@ class CorrectedMeanDifference(Corrected):
             return
         self.method = "difference of stratified means, t with smoothed variance of the marks"
         held, df = min(a.clusters_marked, b.clusters_marked), min(first.df or 1, second.df or 1)
-        variance = (held / (held - 1) if held > 1 else 2.0) * float(np.sum((b.moves - a.moves) ** 2)) / self.n_responses**2
-        self.value, self.df, self.se = b.value - a.value, df, math.sqrt(variance + first.doubt + second.doubt)
+        variance = linearised(b.moves - a.moves, held, self.n_responses) + first.precision.doubt + second.precision.doubt
+        self.value, self.df = b.value - a.value, df
+        self.se = math.sqrt(max(variance, first.precision.least, second.precision.least))
         self._open = float(np.sum(a.unmarked) ** 2 + np.sum(b.unmarked) ** 2)
 
     def _at(self, confidence_level: float) -> Interval:
@@ -172,13 +178,14 @@ def _few_marks(marks: int, fewest: int) -> Refusal | None:
 
 def _at_the_end(strata: Strata, mark: FloatArray, marked: BoolArray, *, always: bool) -> Refusal | None:
     top, bottom = (stratified(strata.of, (mark == end).astype(np.float64), marked, strata.cluster).value for end in (1.0, 0.0))
-    return _too_near(top, bottom, strata.clusters_marked, always=always)
+    few = always or strata.clusters_marked < CLUSTERS_AT_THE_END or strata.marks.sum() < MARKS_AT_THE_END
+    return _too_near(top, bottom, few=bool(few))
 
 
-def _too_near(top: float, bottom: float, clusters: int, *, always: bool) -> Refusal | None:
+def _too_near(top: float, bottom: float, *, few: bool) -> Refusal | None:
     """Why a mean rests on too few responses away from one end of its scale: simulated intervals then cover too little."""
     for code, which, share in (("CEILING", "best", top), ("FLOOR", "worst", bottom)):
-        if share >= 1 - 1e-9 or (share >= AT_THE_END and (always or clusters < CLUSTERS_AT_THE_END)):
+        if share >= 1 - 1e-9 or (few and share >= AT_THE_END):
             return Refusal(
                 code,
                 f"people gave about {100 * share:.0f} in 100 responses the {which} mark, and a mean rests on the few others",
@@ -221,7 +228,7 @@ def mean_of_levels(
 
     `grade` is the grader's level of each response, from 0 (other codes, such as for unreadable, are strata too), `label`
     people's or -1; `values` are the levels' values in [0, 1], worst first. Refused as `CorrectedRate` is, and where 70 in 100
-    responses or more are at one end and fewer than 20 clusters hold a mark, or all are (`CEILING`, `FLOOR`).
+    responses or more are at one end with fewer than 60 marks or marks in fewer than 20 clusters, or all are (`CEILING`, `FLOOR`).
     """
     worth = np.asarray(values, dtype=np.float64)
     if len(worth) < 2 or not np.all((worth >= 0) & (worth <= 1)) or not np.all(np.diff(worth) > 0):
@@ -334,7 +341,7 @@ def mean_of_scores(score: FloatArray, mark: FloatArray, cluster: IntArray | None
     )
 
 
-def corrected_scores(
+def corrected_score(
     score: FloatArray,
     mark: FloatArray,
     cluster: IntArray | None = None,
@@ -350,7 +357,7 @@ def corrected_scores(
     return mean_of_scores(score, mark, cluster, n_cases=n_cases).estimate(estimand=estimand, confidence_level=confidence_level)
 
 
-def corrected_scores_difference(
+def corrected_score_difference(
     score_a: FloatArray,
     mark_a: FloatArray,
     score_b: FloatArray,
@@ -429,7 +436,7 @@ def ordinal_correction(C: IntArray, N: FloatArray, *, confidence_level: float = 
     distribution = weight @ inner
     theta = inner @ scale
     mean = float(weight @ theta)
-    refused = _too_near(float(distribution[-1]), float(distribution[0]), int(n), always=False)
+    refused = _too_near(float(distribution[-1]), float(distribution[0]), few=n < MARKS_AT_THE_END)
     if n < FEWEST_CLUSTERS:
         refused = Refusal("TOO_FEW_CLUSTERS", f"{n:.0f} marked cases cannot tell how other cases behave", f"mark {FEWEST_CLUSTERS} cases")
     if refused is not None:

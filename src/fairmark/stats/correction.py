@@ -23,7 +23,7 @@ FEWEST_MARKS = 4  # of a verdict, or all of it where it has fewer responses
 FEWEST_MARKS_OF_A_PAIR = 5  # of a pair of verdicts
 RARE = 0.01  # a verdict given to at most this share of the responses needs no mark
 ASSUMED_ICC = 0.2  # marks of one cluster are taken to be at least so alike: chosen by simulation
-ICC_SHOWN = 0.2  # above this likeness of the marks within clusters intervals cover less than they say in simulations
+ALIKE = 0.25  # from an intraclass correlation of .3 on, simulated intervals may cover a little less than they say
 RANDOM_MARKS = "marked responses were drawn at random within each verdict of the grader, or as whole clusters"
 PEOPLE_ARE_RIGHT = "people's marks are right"
 
@@ -103,6 +103,11 @@ def stratified(verdict: IntArray, mark: FloatArray, marked: BoolArray, cluster: 
         n_clusters=groups,
         clusters_marked=int(np.count_nonzero(counts.any(axis=1))),
     )
+
+
+def linearised(moves: FloatArray, held: int, n: int) -> float:
+    """G_L/(G_L - 1) sum_g u_g^2 / N^2, with the factor 2 for a single cluster."""
+    return (held / (held - 1) if held > 1 else 2.0) * float(np.sum(moves**2)) / n**2
 
 
 def likeness(mark: FloatArray, cluster: IntArray) -> float | None:
@@ -266,7 +271,7 @@ class CorrectedRate(Corrected):
         lowest = float(theta.min())
         self._range = float(theta.max()) - lowest
         self._verdicts = None if self._range <= 0 else _Scores(((theta - lowest) / self._range)[strata.of], strata.cluster)
-        variance = held / (held - 1) * float(np.sum(strata.moves**2)) / n**2
+        variance = linearised(strata.moves, held, n)
         self.se = math.sqrt(variance)
         self.n_effective = strata.value * (1 - strata.value) / variance if variance > 0 else None
 
@@ -297,7 +302,8 @@ class CorrectedDifference(Corrected):
     system by itself, or on the same cases. D = p_B - p_A, each corrected within its own verdicts; u_g is what cluster g adds
     to the error of each. V = G_L/(G_L - 1) sum_g (u_gB - u_gA)^2 / N^2 + sum over systems and verdicts of
     max(0, K_v w_v^2 q_v (1 - q_v) / n_v - V_v), q_v = (x_v + 1/2) / (n_v + 1): marks that happen to be all alike still leave
-    doubt. The interval is D +- t sqrt(V) with G_L - 1 degrees of freedom, G_L the smaller number of clusters with a mark.
+    doubt. V is at least K / (n + 1)^2 for n marks of a system and its largest K_v: two systems with the same marks on the same
+    cases may still differ. The interval is D +- t sqrt(V) with G_L - 1 degrees of freedom, G_L the smaller number of clusters with a mark.
 
     With `paired_strata` the marks were drawn within pairs of verdicts and only cases where both answers are marked count:
     D = sum_s w_s mean(d), d = y_B - y_A, and q (1 - q) / n becomes (b + c - (b - c)^2) / (n_s + 1) with the smoothed shares
@@ -342,7 +348,8 @@ class CorrectedDifference(Corrected):
         self.n_marks = int(a.marks.sum() + b.marks.sum())
         doubt = sum(float(np.sum(still_possible(one, _binomial(one)))) for one in both)
         unseen = sum(float(np.sum((one.unmarked * max(_pooled(one), 1 - _pooled(one))) ** 2)) for one in both)
-        self._prepare(b.value - a.value, b.moves - a.moves, min(a.clusters_marked, b.clusters_marked), doubt, unseen)
+        least = max(float(one.floor.max()) for one in both) / (min(float(one.marks.sum()) for one in both) + 1) ** 2
+        self._prepare(b.value - a.value, b.moves - a.moves, min(a.clusters_marked, b.clusters_marked), doubt, least, unseen)
 
     def _pairs(
         self,
@@ -373,12 +380,12 @@ class CorrectedDifference(Corrected):
         )
         doubt = float(np.sum(still_possible(strata, (ups + downs - (ups - downs) ** 2) / (strata.marks + 1))))
         unseen = float(np.sum((strata.unmarked * (1 + abs(float(np.mean(d[marked]))))) ** 2))
-        self._prepare(strata.value, strata.moves, strata.clusters_marked, doubt, unseen)
+        least = float(strata.floor.max()) / (float(strata.marks.sum()) + 1) ** 2
+        self._prepare(strata.value, strata.moves, strata.clusters_marked, doubt, least, unseen)
 
-    def _prepare(self, value: float, moves: FloatArray, held: int, doubt: float, unseen: float) -> None:
+    def _prepare(self, value: float, moves: FloatArray, held: int, doubt: float, least: float, unseen: float) -> None:
         self.value, self.df = value, held - 1
-        variance = (held / (held - 1) if held > 1 else 2.0) * float(np.sum(moves**2)) / self.n_responses**2 + doubt
-        self.se, self._unseen = math.sqrt(variance), unseen
+        self.se, self._unseen = math.sqrt(max(linearised(moves, held, self.n_responses) + doubt, least)), unseen
 
     def _at(self, confidence_level: float) -> Interval:
         assert self.value is not None and self.df is not None and self.se is not None
@@ -602,9 +609,9 @@ def notes(
     ]
     if declared:
         alike = likeness(mark[marked], strata.cluster[marked])
-        if alike is not None and alike > ICC_SHOWN:
+        if alike is not None and alike > ALIKE:
             found.append(
-                f"marks{of} within a cluster are much alike (intraclass correlation {alike:.2f}): beyond {ICC_SHOWN:g} the interval "
-                "may cover a little less than it says"
+                f"marks{of} within a cluster are much alike (intraclass correlation {alike:.2f}): the interval may cover a little "
+                "less than it says"
             )
     return tuple(found)
