@@ -196,9 +196,35 @@ def test_how_marks_were_chosen_decides_what_they_may_correct() -> None:
     assert judged(table).estimate.refused is None
     assert code(judged(marks_of(table, marks=tuple(replace(mark, probability=None) for mark in marks)))) == "NEEDS_WEIGHTS"
     uneven = tuple(replace(mark, probability=0.2 + 0.1 * (place % 5)) for place, mark in enumerate(marks))
-    assert code(judged(marks_of(table, marks=uneven))) == "NEEDS_WEIGHTS"
+    assert code(judged(marks_of(table, marks=uneven))) == "WEIGHTS_DO_NOT_ADD_UP"
     assert code(judged(marks_of(table, chosen="self-selected"))) == "MARKS_NOT_RANDOM"
     assert code(judged(marks_of(table, chosen="unknown"))) == "MARKS_NOT_RANDOM"
+
+
+def test_marks_with_other_unequal_chances_count_for_those_they_stand_for() -> None:
+    table = drawn(marks=250, planned=False).table
+    n = len(table.study.cases)
+    rng = np.random.default_rng(1)
+    variety = {case.id: case.fields["variety"] for case in table.study.cases}
+    chance = {mark.case_id: 0.8 if variety[mark.case_id] == "g0" else 0.4 for mark in table.study.graders["people on clear"].marks}
+    kept = {case for case, share in chance.items() if rng.uniform() < share}
+    marks = tuple(
+        replace(mark, probability=chance[mark.case_id] * 250 / n)
+        for mark in table.study.graders["people on clear"].marks
+        if mark.case_id in kept
+    )
+
+    def unasked(row: Row, cell: Cell) -> Cell:
+        if cell.kind == "human" and cell.criterion == "clear" and row.case.id not in kept and cell.grade is not None:
+            return replace(cell, grade=replace(cell.grade, label=None, failure=Failure("not_recorded", "people", "not asked")))
+        return cell
+
+    found = judged(marks_of(cells(table, unasked), marks=marks, chosen="stratified"))
+    weight = np.array([1 / mark.probability for mark in marks if mark.system == "a" and mark.probability])
+    passed = np.array([mark.label == "yes" for mark in marks if mark.system == "a"])
+    assert found.estimate.value == pytest.approx(float(weight @ passed / weight.sum()))
+    assert found.estimate.scorer == "human"
+    assert any("unequal chances" in line for line in found.design)
 
 
 def test_a_verdict_nobody_marked_leaves_a_random_sample_to_speak_for_itself() -> None:

@@ -48,6 +48,7 @@ def trust(study: Study, table: Table, calibration: Sequence[Task]) -> tuple[Trus
                     unreadable=unreadable,
                     agreement=None,
                     say=f"Nobody has checked the LLM grader {name} on {criterion_id}, so its marks decide nothing.",
+                    by_system=dict.fromkeys(study.systems, "none"),
                     refused=Refusal(
                         "UNCALIBRATED_GRADER",
                         f"no marks by people stand beside those of {name} on {criterion_id}",
@@ -58,7 +59,7 @@ def trust(study: Study, table: Table, calibration: Sequence[Task]) -> tuple[Trus
     return tuple(receipts)
 
 
-Pair = tuple[str, str, str]  # reference label, grader's label, cluster
+Pair = tuple[str, str, str, str]  # reference label, grader's label, cluster, system
 
 
 def _own_pairs(table: Table, grader: str, criterion: str) -> tuple[list[Pair], int]:
@@ -76,7 +77,7 @@ def _own_pairs(table: Table, grader: str, criterion: str) -> tuple[list[Pair], i
         if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
             continue  # people are split evenly: there is no mark to agree with
         cluster = str(row.case.fields.get(table.study.cluster)) if table.study.cluster else row.case.id
-        pairs.append((ranked[0][0], label, cluster))
+        pairs.append((ranked[0][0], label, cluster, row.system))
     return pairs, unreadable
 
 
@@ -91,7 +92,7 @@ def _calibration_pairs(study: Study, tasks: Sequence[Task], grader: str, criteri
         reference = marks[task.item.case_id].get(criterion)
         label = task.grade.label
         if reference is not None and label is not None and label not in (CANNOT_TELL, NOT_APPLICABLE):
-            pairs.append((reference, label, task.item.case_id))
+            pairs.append((reference, label, task.item.case_id, ""))
     return pairs, unreadable
 
 
@@ -118,7 +119,7 @@ def _receipt(
     reference = [levels.index(pair[0]) for pair in pairs]
     said = [levels.index(pair[1]) for pair in pairs]
     matrix = confusion_matrix(reference, said, len(levels))
-    clusters = [pair[2] for pair in pairs]
+    clusters, marked = [pair[2] for pair in pairs], {pair[3] for pair in pairs}
     names = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     clustered = (study.cluster is not None and calibration == "own") or len(names) < len(clusters)
     agreement = estimate_rate(
@@ -146,9 +147,10 @@ def _receipt(
         ac1=gwet_ac1(matrix).value,
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
         levels=levels,
-        usable=False,
+        usable=calibration == "own",
         say=_sentence(grader, criterion.id, equal, len(pairs), marked_by, commonest, most, no_better, calibration),
-        refused=_refusal(grader, criterion.id, calibration),
+        refused=_refusal(grader, criterion.id) if calibration == "borrowed" else None,
+        by_system={name: calibration if calibration == "borrowed" else "own" if name in marked else "none" for name in study.systems},
     )
 
 
@@ -159,22 +161,17 @@ def _sentence(
     if marked_by == "people":
         first = f"The LLM grader {grader} gave the same level of {criterion} as people did on {equal} of {n} answers"
     always = f"always saying “{commonest}” would have agreed on {most}"
+    if calibration == "own":
+        gain = ", and its marks add little to theirs" if no_better else ""
+        return f"{first}; {always}. Its marks decide only as far as people's marks correct them{gain}."
     if no_better:
         return f"{first}; {always}. That is no proof that it can mark this, so its marks decide nothing here."
-    if calibration == "borrowed":
-        return f"{first}; {always}. Those were other systems' answers, so its marks decide nothing here yet."
-    return f"{first}; {always}. Its raw marks are shown, and decide nothing by themselves."
+    return f"{first}; {always}. Those were other systems' answers, so its marks decide nothing here yet."
 
 
-def _refusal(grader: str, criterion: str, calibration: str) -> Refusal:
-    if calibration == "borrowed":
-        return Refusal(
-            "BORROWED_CALIBRATION",
-            f"only {grader} marked {criterion}, and it was checked on other systems' answers",
-            "let people mark at least 40 answers of each system on this criterion, chosen at random, and add them as a recorded grader",
-        )
+def _refusal(grader: str, criterion: str) -> Refusal:
     return Refusal(
-        "UNCORRECTED_GRADER",
-        f"raw marks by {grader} on {criterion} are not corrected for its errors",
-        "base the hypothesis on the people's marks of this criterion",
+        "BORROWED_CALIBRATION",
+        f"only {grader} marked {criterion}, and it was checked on other systems' answers",
+        "let people mark at least 40 answers of each system on this criterion, chosen at random, and add them as a recorded grader",
     )

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from fairmark.rubric import Criterion
 
 VerdictWord = Literal["supported", "refuted", "undecided"]
+Calibration = Literal["own", "borrowed", "none"]
 Scorer = Literal["code", "human", "judge-raw", "judge-corrected", "mixed", "none"]
 
 
@@ -235,7 +236,7 @@ class Trust:
     grader: str
     criterion: str
     kind: Literal["check", "llm", "human"]
-    calibration: Literal["own", "borrowed", "none"]
+    calibration: Calibration
     marked_by: str  # people, or development marks
     n: int  # doubly marked responses
     unreadable: int  # graded responses where the grader's answer named no level
@@ -249,6 +250,7 @@ class Trust:
     usable: bool = False  # may its marks decide a hypothesis?
     say: str = ""  # one friendly sentence
     refused: Refusal | None = None
+    by_system: Mapping[str, Calibration] = field(default_factory=dict)  # on whose answers people's marks stand beside its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -470,6 +470,19 @@ class Table:
         ]
         return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
 
+    def chances(self, system: str, on: str) -> FloatArray | None:
+        """With what probability each response in the metric `on` was chosen for people's marks; None unless all of that is said."""
+        if on == "score":
+            return None
+        criterion, _ = self.target(on)
+        decided = self.deciding(criterion.id)
+        if decided is None or decided[1] != "human":
+            return None
+        marks = self.marks(system, decided[0], criterion.id)
+        rows = [self._by_system[system][place] for place in np.flatnonzero(marks.sampled & marks.applies).tolist()]
+        found = self._probabilities(decided[0], criterion.id, rows)
+        return None if np.isnan(found).any() else found
+
     def _chosen(self, people: Sequence[str]) -> Chosen:
         """How the responses were chosen that all of these people marked: as in the worst of them."""
         order: tuple[Chosen, ...] = ("unknown", "self-selected", "stratified", "random")

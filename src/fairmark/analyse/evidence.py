@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,12 @@ from fairmark.analyse.corrected import NO_SHARED_CASES, corrected, not_random
 from fairmark.analyse.estimates import estimator, mean, refused_estimate
 from fairmark.results import Deviation, Estimate, Refusal, Trust
 from fairmark.study import Hypothesis
-from fairmark.table import FloatArray, Pairs, Table
+from fairmark.table import FloatArray, Metric, Pairs, Table
 
 Side = Literal["low", "high"]
 MARKED_BY = {"human": "people's marks", "check": "the marks of the check", "llm": "the marks of the LLM grader"}
 # whether these occur does not depend on what people say, only on which answers they were given
-PEOPLE_ALONE_WILL_DO = ("LABEL_VERDICT", "TOO_FEW_MARKS")
+PEOPLE_ALONE_WILL_DO = ("LABEL_VERDICT", "TOO_FEW_MARKS", "NEEDS_WEIGHTS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,10 @@ def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], c
             estimate = both.estimate(estimand, level)
             why = f"{both.because}: {estimate.method}"
             return Evidence(hypothesis, estimand, estimate, both.at, why, exploratory, design)
-        if both.refused.code not in PEOPLE_ALONE_WILL_DO or not both.simple:
+        weighed = hypothesis.than is None and table.chances(hypothesis.system, hypothesis.on) is not None
+        if both.refused.code not in PEOPLE_ALONE_WILL_DO or not (both.simple or weighed):
             return refused(both.refused, both.worst.n_cases)
-        design = (*design, f"the correction has no figure ({both.refused.why}), so people's marks, a simple random sample, stand alone")
+        design = (*design, f"the correction has no figure ({both.refused.why}), so people's marks stand alone")
     if hypothesis.than is None:
         return _one_system(table, hypothesis, estimand, exploratory, refused, level, design)
     return _two_systems(table, hypothesis, estimand, exploratory, refused, level, design)
@@ -137,6 +138,9 @@ def _one_system(
     table: Table, hypothesis: Hypothesis, estimand: str, exploratory: bool, refused: Refuse, level: float, design: tuple[str, ...]
 ) -> Evidence:
     metric = table.metric(hypothesis.system, hypothesis.on)
+    chances = table.chances(hypothesis.system, hypothesis.on) if metric.chosen == "stratified" else None
+    if chances is not None and len(chances):
+        return _weighted(table, hypothesis, metric, chances, estimand, exploratory, refused, level, design)
     blocked = _blocked(metric.chosen, hypothesis.on)
     if blocked is not None:
         return refused(blocked, len(metric.low))
@@ -154,6 +158,41 @@ def _one_system(
         return worst.low, best.high
 
     return Evidence(hypothesis, estimand, base, at, f"one system, {base.method}", exploratory, design)
+
+
+def _weighted(
+    table: Table,
+    hypothesis: Hypothesis,
+    metric: Metric,
+    chances: FloatArray,
+    estimand: str,
+    exploratory: bool,
+    refused: Refuse,
+    level: float,
+    design: tuple[str, ...],
+) -> Evidence:
+    """One system from marks of answers that were chosen with unequal, recorded chances."""
+
+    def within(marks: FloatArray, confidence: float) -> Estimate:
+        return stats.weighted_mean(
+            marks, chances, metric.cluster, n_rows=metric.planned - metric.not_applicable, confidence_level=confidence, estimand=estimand
+        )
+
+    worst, best = within(metric.low, level), within(metric.high, level)
+    if worst.refused is not None:
+        return refused(worst.refused, len(metric.low))
+    estimate = replace(worst, high=best.high, n_missing=metric.missing)
+    if metric.missing:
+        estimate = replace(estimate, low_if_worst=worst.value, high_if_best=best.value)
+    design = (*design, f"people marked {len(metric.low)} answers chosen with unequal chances, so each counts for those it stands for")
+
+    def at(confidence: float) -> tuple[float, float]:
+        low, high = within(metric.low, confidence).low, within(metric.high, confidence).high
+        assert low is not None
+        assert high is not None
+        return low, high
+
+    return Evidence(hypothesis, estimand, estimate, at, f"one system, {estimate.method}", exploratory, design)
 
 
 def _two_systems(
@@ -223,8 +262,8 @@ def _blocked(chosen: str, on: str) -> Refusal | None:
     if chosen == "stratified":
         return Refusal(
             "NEEDS_WEIGHTS",
-            f"the marked answers on {on} were chosen with unequal probabilities, and no LLM grader's verdicts say which",
-            "mark a simple random sample, or add the LLM grader by whose verdicts they were chosen and the column `probability`",
+            f"the marked answers on {on} were chosen with unequal probabilities, and nobody says which",
+            "say in a column `probability` with what probability each was chosen, or mark a simple random sample",
         )
     return not_random(chosen, on)
 
