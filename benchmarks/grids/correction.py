@@ -12,7 +12,7 @@ from scipy.special import betaincinv, ndtri
 from benchmarks.grids.run import Bar, Outcome, Run, noise
 from fairmark.results import Estimate
 from fairmark.stats.corrected_scores import CorrectedMeanDifference, corrected_levels, mean_of_levels, mean_of_scores
-from fairmark.stats.correction import Corrected, CorrectedDifference, CorrectedRate, verdict_stratified
+from fairmark.stats.correction import BoolArray, Corrected, CorrectedDifference, CorrectedRate, verdict_stratified
 from fairmark.stats.estimates import estimate_rate
 from fairmark.stats.intervals import FloatArray, IntArray
 from fairmark.stats.proportions import clopper_pearson
@@ -48,7 +48,7 @@ def graded(rng: np.random.Generator, truth: IntArray, grader: tuple[float, float
     return np.where(rng.random(len(truth)) < right, truth, 1 - truth)
 
 
-def drawn(rng: np.random.Generator, stratum: IntArray, marks: int, *, equal: bool = False, fewest: int = 4) -> FloatArray:
+def drawn(rng: np.random.Generator, stratum: IntArray, marks: int, *, equal: bool = False, fewest: int = 4) -> BoolArray:
     """Which responses people mark: at random within strata, in proportion or equally many, and `fewest` of each (or all)."""
     chosen = np.zeros(len(stratum), dtype=bool)
     codes, counts = np.unique(stratum, return_counts=True)
@@ -144,9 +144,18 @@ def measured(
 # ---------------------------------------------------------------- B8: counts, independent cases
 
 
+def independent(p: float, marks: int, grader: tuple[float, float], n: int) -> Study:
+    def study(rng: np.random.Generator) -> tuple[float, float] | None:
+        truth = (rng.random(n) < p).astype(np.int64)
+        verdict = graded(rng, truth, grader, 0, np.arange(n))
+        return at_95(CorrectedRate(verdict, np.where(drawn(rng, verdict, marks), truth, -1)))
+
+    return study
+
+
 def counts(run: Run) -> Outcome:
     cells = list(itertools.product((0.5, 0.7, 0.9, 0.97), (30, 60, 100, 200), ((0.98, 0.95), (0.9, 0.85), (0.8, 0.8), (0.7, 0.7))))
-    times, n = run.times(whole=4000, sample=600), 1000
+    times, n = run.times(whole=2000, sample=500), 1000
     covers: list[float] = []
     arrays: list[float] = []
     bank: list[float] = []
@@ -173,14 +182,7 @@ def counts(run: Run) -> Outcome:
         covers.append(held / times)
         bank.append(held_bank / times)
 
-        def study(
-            rng: np.random.Generator, p: float = p, marks: int = marks, grader: tuple[float, float] = grader
-        ) -> tuple[float, float] | None:
-            truth = (rng.random(n) < p).astype(np.int64)
-            verdict = graded(rng, truth, grader, 0, np.zeros(1))
-            return at_95(CorrectedRate(verdict, np.where(drawn(rng, verdict, marks), truth, -1)))
-
-        arrays.append(score(rng, study, p, times // 6).cover)
+        arrays.append(score(rng, independent(p, marks, grader, n), p, times // 6).cover)
     least, mean, ratio = min(covers), float(np.mean(covers)), width / human
     chance_only = 0.0 if run.whole else noise(0.95, times)
     return Outcome(
@@ -223,7 +225,7 @@ def clustered_rate(cell: RateCell, responses: int = 600, *, people_alone: bool =
         truth = (rng.random(responses) < chance(rng, cell.p, cell.icc, cluster)).astype(np.int64)
         verdict = graded(rng, truth, GRADERS[cell.grader], cell.error_icc, cluster)
         if people_alone:
-            marked = drawn(rng, np.zeros(responses), cell.marks)
+            marked = drawn(rng, np.zeros(responses, dtype=np.int64), cell.marks)
             return shown(estimate_rate(truth[marked].astype(np.float64), cluster[marked], estimand="pass rate"))
         marked = drawn(rng, verdict, cell.marks, equal=cell.equal)
         return at_95(CorrectedRate(verdict, np.where(marked, truth, -1), cluster))
@@ -237,9 +239,9 @@ def levels(run: Run) -> Outcome:
         "B8c",
         run.cells(RATE_CELLS, sample=72),
         clustered_rate,
-        times=run.times(whole=150, sample=120),
-        again=run.times(whole=24, sample=6),
-        times_again=run.times(whole=3000, sample=600),
+        times=run.times(whole=100, sample=100),
+        again=run.times(whole=16, sample=4),
+        times_again=run.times(whole=2000, sample=600),
     )
     cells = run.cells([cell for cell in RATE_CELLS if cell.icc == 0.2 and not cell.equal], sample=12)
     human = [score(run.rng("people", cell), *clustered_rate(cell, people_alone=True), run.times(whole=60, sample=40)) for cell in cells]
@@ -250,13 +252,13 @@ def levels(run: Run) -> Outcome:
         "B8c alike",
         alike,
         clustered_rate,
-        times=run.times(whole=200, sample=60),
-        again=run.times(whole=8, sample=2),
-        times_again=run.times(whole=2000, sample=300),
+        times=run.times(whole=120, sample=60),
+        again=run.times(whole=4, sample=2),
+        times_again=run.times(whole=1500, sample=300),
     )
     few = [cell._replace(groups=groups, icc=0.1, marks=30) for cell in cells[::3] for groups in (6, 8)]
     small = measured(
-        run, "B8c few", few, clustered_rate, times=run.times(whole=200, sample=60), again=2, times_again=run.times(whole=2000, sample=300)
+        run, "B8c few", few, clustered_rate, times=run.times(whole=120, sample=60), again=2, times_again=run.times(whole=1500, sample=300)
     )
     ratio = np.mean([a.width for a in same]) / np.mean([b.width for b in human])
     return Outcome(
@@ -291,11 +293,11 @@ def strata(run: Run) -> Outcome:
     grid = measured(
         run,
         "B8b",
-        run.cells(RATE_CELLS[::3], sample=48),
+        run.cells(RATE_CELLS[::5], sample=48),
         three_verdicts,
-        times=run.times(whole=200, sample=120),
-        again=run.times(whole=16, sample=6),
-        times_again=run.times(whole=3000, sample=600),
+        times=run.times(whole=120, sample=100),
+        again=run.times(whole=8, sample=4),
+        times_again=run.times(whole=2000, sample=600),
     )
     return Outcome(grid.holds(0.93), grid.figure())
 
@@ -311,7 +313,7 @@ class DifferenceCell(NamedTuple):
     marks: int  # of each system
     p: tuple[float, float]
     graders: tuple[tuple[float, float], tuple[float, float]]
-    pairs: bool = False  # marks drawn within pairs of verdicts
+    draw: str = "own"  # marks of each system within its verdicts, of the same cases at random, or within pairs of verdicts
 
 
 RATES = ((0.5, 0.6), (0.7, 0.7), (0.9, 0.95), (0.97, 0.97))
@@ -344,20 +346,20 @@ def difference(cell: DifferenceCell, responses: int = 600) -> tuple[Study, float
             truth = (luck < share).astype(np.int64)
             truths.append(truth)
             verdicts.append(graded(rng, truth, grader, cell.error_icc, cluster))
-        if cell.pairs:
-            both = drawn(rng, verdicts[0] * 2 + verdicts[1], cell.marks, fewest=5)
-            marked = [both, both]
-        else:
+        if cell.draw == "own":
             marked = [drawn(rng, verdict, cell.marks) for verdict in verdicts]
+        else:
+            pair = verdicts[0] * 2 + verdicts[1] if cell.draw == "pairs" else np.zeros(responses, dtype=np.int64)
+            marked = [drawn(rng, pair, cell.marks, fewest=5)] * 2
         labels = [np.where(chosen, truth, -1) for chosen, truth in zip(marked, truths, strict=True)]
         declared = cluster if cell.groups else None
-        return at_95(CorrectedDifference(verdicts[0], labels[0], verdicts[1], labels[1], declared, paired_strata=cell.pairs))
+        return at_95(CorrectedDifference(verdicts[0], labels[0], verdicts[1], labels[1], declared, paired_strata=cell.draw == "pairs"))
 
     return study, cell.p[1] - cell.p[0]
 
 
 def differences(run: Run) -> Outcome:
-    clustered = CLUSTERED[::4]
+    clustered = CLUSTERED[::7]
     grids = {
         name: measured(
             run,
@@ -365,14 +367,15 @@ def differences(run: Run) -> Outcome:
             run.cells(cells, sample=sample),
             difference,
             times=run.times(whole=times, sample=80),
-            again=run.times(whole=10, sample=3),
-            times_again=run.times(whole=2000, sample=400),
+            again=run.times(whole=6, sample=2),
+            times_again=run.times(whole=1500, sample=400),
         )
         for name, cells, sample, times in (
-            ("independent cases", UNCLUSTERED, 16, 250),
-            ("clusters", clustered, 24, 100),
-            ("pairs of verdicts, independent cases", [cell._replace(pairs=True) for cell in UNCLUSTERED], 8, 250),
-            ("pairs of verdicts, clusters", [cell._replace(pairs=True) for cell in clustered[::3]], 8, 100),
+            ("independent cases", UNCLUSTERED, 16, 200),
+            ("clusters", clustered, 24, 80),
+            ("the same cases marked", [cell._replace(draw="same") for cell in (*UNCLUSTERED[::2], *clustered[::8])], 8, 100),
+            ("pairs of verdicts, independent cases", [cell._replace(draw="pairs") for cell in UNCLUSTERED], 8, 150),
+            ("pairs of verdicts, clusters", [cell._replace(draw="pairs") for cell in clustered[::3]], 8, 80),
         )
     }
     narrowest = min(one.narrowest for grid in grids.values() for _, one in grid.scores)
@@ -411,16 +414,15 @@ def scale(cell: ScaleCell, responses: int = 400) -> tuple[Study, float]:
     edges = ndtri(np.cumsum(cell.shares)[:-1])
     mean = float(np.arange(4) @ np.array(cell.shares)) / 3
 
-    def one(rng: np.random.Generator, cluster: IntArray, common: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """People's and the grader's levels or scores."""
+    def one(rng: np.random.Generator, cluster: IntArray, common: FloatArray) -> tuple[IntArray, IntArray]:
+        """People's and the grader's levels of each criterion."""
         criteria = CRITERIA if cell.composite else 1
         alike = np.sqrt(cell.icc) * rng.standard_normal(int(cluster.max()) + 1)[cluster]
         case = np.sqrt(0.5) * common + np.sqrt(0.5) * rng.standard_normal(responses)
         own = np.sqrt(0.5) * case[:, None] + np.sqrt(0.5) * rng.standard_normal((responses, criteria)) if criteria > 1 else case[:, None]
         latent = alike[:, None] + np.sqrt(1 - cell.icc) * own
         seen = (latent + cell.error * rng.standard_normal(latent.shape)) / np.sqrt(1 + cell.error**2)
-        people, grader = (np.searchsorted(edges, z) for z in (latent, seen))
-        return (people[:, 0], grader[:, 0]) if criteria == 1 else (people.mean(axis=1) / 3, grader.mean(axis=1) / 3)
+        return np.searchsorted(edges, latent), np.searchsorted(edges, seen)
 
     def study(rng: np.random.Generator) -> tuple[float, float] | None:
         cluster = clusters(rng, responses, cell.groups, cell.lognormal) if cell.groups else np.arange(responses)
@@ -428,11 +430,11 @@ def scale(cell: ScaleCell, responses: int = 400) -> tuple[Study, float]:
         for _ in range(2 if cell.difference else 1):
             people, grader = one(rng, cluster, common)
             if cell.composite:
-                marked = drawn(rng, np.zeros(responses), cell.marks)
-                means.append(mean_of_scores(grader, np.where(marked, people, np.nan), declared))
+                marked = drawn(rng, np.zeros(responses, dtype=np.int64), cell.marks)
+                means.append(mean_of_scores(grader.mean(axis=1) / 3, np.where(marked, people.mean(axis=1) / 3, np.nan), declared))
             else:
-                marked = drawn(rng, grader, cell.marks)
-                means.append(mean_of_levels(grader, np.where(marked, people, -1), declared, values=(0, 1 / 3, 2 / 3, 1)))
+                grade, label = grader[:, 0], np.where(drawn(rng, grader[:, 0], cell.marks), people[:, 0], -1)
+                means.append(mean_of_levels(grade, label, declared, values=(0, 1 / 3, 2 / 3, 1)))
         return at_95(CorrectedMeanDifference(*means) if cell.difference else means[0])
 
     return study, 0.0 if cell.difference else mean
@@ -461,9 +463,9 @@ def scales(run: Run) -> Outcome:
             f"B8e {name}",
             run.cells([cell for cell in SCALES if (cell.composite, cell.difference) == kind], sample=20),
             scale,
-            times=run.times(whole=120, sample=60),
-            again=run.times(whole=8, sample=2),
-            times_again=run.times(whole=1500, sample=400),
+            times=run.times(whole=80, sample=60),
+            again=run.times(whole=6, sample=2),
+            times_again=run.times(whole=1000, sample=400),
         )
         for name, kind in (
             ("mean level", (False, False)),
@@ -477,9 +479,9 @@ def scales(run: Run) -> Outcome:
         "B8e share",
         run.cells([cell for cell in SCALES if not cell.composite and not cell.difference], sample=10),
         ordered,
-        times=run.times(whole=60, sample=60),
-        again=run.times(whole=4, sample=2),
-        times_again=run.times(whole=1500, sample=400),
+        times=run.times(whole=40, sample=60),
+        again=run.times(whole=3, sample=2),
+        times_again=run.times(whole=1000, sample=400),
     )
     return Outcome(
         all(grid.holds(0.93) for grid in (*grids.values(), share)),
