@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from fairmark import stats
 from tests.stats.random_inputs import tried
@@ -25,14 +25,31 @@ COST = np.array([1.2, 0.8, 1.5, 0.9, 2.0, 1.1, 0.7, 1.3, 1.6, 0.9])
 SUCCESS = np.array([1.0, 1, 0, 1, 0, 1, 1, 1, 0, 1])
 
 
-def test_a_cost_claim_is_decided_as_fieller_does() -> None:
-    # many failures, so that t alone decides: the claim flips at Fieller's ends
+def test_a_cost_claim_needs_fiellers_bound_and_a_little_more() -> None:
+    # many failures, so that t decides: within Fieller's interval never, beyond it once skewness is allowed for
     cost, success = np.tile(COST, 4), np.tile(SUCCESS, 4)
     found = stats.cost_per_success(cost, success)
     assert found.interval is not None
     low, high = found.interval
-    for bound, verdict in ((high + 1e-6, "supported"), (high - 1e-6, "undecided"), (low + 1e-6, "undecided"), (low - 1e-6, "refuted")):
+    for bound, verdict in ((high * 1.05, "supported"), (high - 1e-6, "undecided"), (low + 1e-6, "undecided"), (low * 0.95, "refuted")):
         assert stats.cost_below(cost, success, bound).verdict == verdict
+
+
+def test_one_dear_call_among_few_warns() -> None:
+    cost = np.array([0.1] * 19 + [9.0])
+    assert "less than it says" in stats.cost_per_success(cost, np.tile([1.0, 0.0], 10)).warnings[0]
+    assert stats.cost_per_success(np.tile(COST, 4), np.tile(SUCCESS, 4)).warnings == ()
+    # the mean of 0.545 a call hangs on one of twenty: no claim can rest on it, above or below
+    assert stats.cost_below(cost, np.tile([1.0, 0.0], 10), 2.2).verdict == "undecided"
+
+
+def test_hall_corrects_the_t_of_a_skewed_surplus_by_hand() -> None:
+    cost, success = np.array([1.0, 1, 1, 1, 1, 1, 2, 2, 3, 5, 1, 1]), np.tile([1.0, 0.0], 6)
+    surplus = cost - 5 * success
+    off = surplus - surplus.mean()
+    g = np.mean(off**3) / np.mean(off**2) ** 1.5 / math.sqrt(12)
+    t = surplus.mean() / (surplus.std(ddof=1) / math.sqrt(12))
+    assert stats.cost_below(cost, success, 5.0).p_support == pytest.approx(stdtr(11, max(t, t + g * t**2 / 3 + g**2 * t**3 / 27 + g / 6)))
 
 
 def test_a_cost_claim_by_hand() -> None:

@@ -15,6 +15,9 @@ from fairmark.stats.intervals import FloatArray, IntArray, Interval, one_sided_p
 from fairmark.stats.paired import PairedIntervals
 from fairmark.stats.proportions import clopper_pearson
 
+SKEWED = 0.2  # |skewness| / sqrt(units) from which a t interval covers clearly less than it says
+TOO_SKEWED = "costs are so unequal for so few of them that the interval may cover less than it says: collect more cases"
+
 
 class CostPerSuccess(NamedTuple):
     """Mean cost over mean success, with Fieller's interval."""
@@ -24,6 +27,7 @@ class CostPerSuccess(NamedTuple):
     at_least: float  # the one-sided lower bound, which always exists
     g: float | None  # t^2 var(s) / s^2: from 1 on, the data do not bound the ratio from above
     refused: Refusal | None
+    warnings: tuple[str, ...] = ()
 
 
 def cost_per_success(
@@ -34,7 +38,7 @@ def cost_per_success(
     It holds every r for which a t test does not reject that cost - r success has mean 0. Costs are at least 0, and those
     of every attempt: failed calls, retries and people's time belong to the cost of a success. Successes lie in [0, 1].
     Refused with fewer than 2 units, and where successes vary so much that no upper end exists. Without any success the
-    lower bound is the mean cost over the upper bound of the success rate.
+    lower bound is the mean cost over the upper bound of the success rate. Warns where cost - ratio success is skewed.
     """
     n = len(cost)
     index, groups = numbered(cluster, n)
@@ -57,13 +61,21 @@ def cost_per_success(
     b = c_mean * s_mean - t2 * float(spread[0, 1])
     d = c_mean**2 - t2 * float(spread[0, 0])
     root = math.sqrt(max(0.0, b * b - a * d))
+    warnings = (TOO_SKEWED,) if abs(_skewness(c - ratio * s)) / math.sqrt(groups) > SKEWED else ()
     if g < 1:
         low, high = max(0.0, (b - root) / a), (b + root) / a
-        return CostPerSuccess(ratio, Interval(min(low, ratio), max(high, ratio)), min(low, ratio), g, None)
+        return CostPerSuccess(ratio, Interval(min(low, ratio), max(high, ratio)), min(low, ratio), g, None, warnings)
     # d / (b + root) is the smaller end without dividing by a, which may be 0
     at_least = min(ratio, d / (b + root)) if d > 0 and b + root > 0 else 0.0
     why = "successes vary so much that the cost of one has no upper bound"
-    return CostPerSuccess(ratio, None, at_least, g, Refusal("UNBOUNDED", why, more))
+    return CostPerSuccess(ratio, None, at_least, g, Refusal("UNBOUNDED", why, more), warnings)
+
+
+def _skewness(values: FloatArray) -> float:
+    """The third moment about the mean over the standard deviation cubed; 0 without any spread."""
+    off = values - float(np.mean(values))
+    spread = math.sqrt(float(np.mean(off**2)))
+    return float(np.mean((off / spread) ** 3)) if spread > 1e-9 * max(1e-300, float(np.max(np.abs(values)))) else 0.0
 
 
 def net_of_cost(
@@ -123,12 +135,13 @@ def cost_below(
 ) -> CostClaim:
     """Whether the cost of a success is below `bound`: the one-sided test that the mean of cost - bound success is below 0.
 
-    By Student's t on the totals of cases or clusters with G - 1 degrees of freedom, which decides as Fieller's bound does;
-    where at most 3 units failed, or succeeded, also by `net_of_cost`, and the larger p counts. Or by the cluster sign-flip
-    test (needs `rng`), which assumes that this surplus lies as often as far
-    above its mean as below: dear failures break that. Arguments as for `cost_per_success`. Refused without data
-    (`NO_DATA`), with a cost below 0 or a success outside 0 to 1 (`OFF_SCALE`), and with fewer than 6 units
-    (`TOO_FEW_CLUSTERS`, `TOO_FEW_CASES`). `ValueError` for a bound that is not above 0.
+    By Student's t on the totals of cases or clusters with G - 1 degrees of freedom, as Fieller's bound is, and by the same
+    with Hall's correction for skewness (1992), t + g t^2/3 + g^2 t^3/27 + g/6 with g = skewness / sqrt(G); where at most 3
+    units failed, or succeeded, also by `net_of_cost`. The largest p counts: most costs are small, and t alone finds a
+    success cheap too often while no dear one was met. Or by the cluster sign-flip test (needs `rng`), which assumes that
+    this surplus lies as often as far above its mean as below: dear failures break that. Arguments as for
+    `cost_per_success`. Refused without data (`NO_DATA`), with a cost below 0 or a success outside 0 to 1 (`OFF_SCALE`), and
+    with fewer than 6 units (`TOO_FEW_CLUSTERS`, `TOO_FEW_CASES`). `ValueError` for a bound that is not above 0.
     """
     if bound <= 0:
         raise ValueError("a success cannot cost less than nothing: the bound must be above 0")
@@ -152,7 +165,11 @@ def cost_below(
         se = float(np.std(total, ddof=1)) / math.sqrt(groups)
         middle = float(np.mean(total))
         t = middle / se if se > 0 else (math.copysign(math.inf, middle) if middle else 0.0)
-        support, refute, method = float(stdtr(groups - 1, t)), float(stdtr(groups - 1, -t)), f"t of {groups} {_units(cluster)}"
+        g = _skewness(total) / math.sqrt(groups)
+        corrected = t + g * t * t / 3 + g * g * t**3 / 27 + g / 6 if math.isfinite(t) else t
+        support = float(stdtr(groups - 1, max(t, corrected)))
+        refute = float(stdtr(groups - 1, -min(t, corrected)))
+        method = f"t of {groups} {_units(cluster)}, corrected for skewness"
         if min(clusters_with(index, success > 0, groups), clusters_with(index, success < 1, groups)) <= FEW_EVENTS:
             # so few failures (or successes) say little about how many there will be, and t takes silence for certainty
 
