@@ -42,6 +42,7 @@ NO_SPREAD = 1e-12  # of draws that differ by rounding alone
 RARE_LEVELS = 20  # with more levels none is rare among them
 LARGEST_TABLE = 20_000_000  # items x parts that are resampled
 FEWEST_REGRADES = 3
+FEW_ALIKE = 7  # at most so many items on which all agree on a rare level: the upper end allows for more
 VARIED = "mark answers that differ in quality"
 
 
@@ -269,7 +270,7 @@ def _interval(
     low, high = draws.at(confidence_level)
     if seen.unequal <= FEW_EVENTS:
         low = min(low, _if_more_unequal(draws.value, seen, measured.strangers, confidence_level))
-    if seen.alike <= FEW_EVENTS and measured.alike is not None:
+    if seen.alike <= FEW_ALIKE and measured.alike is not None:
         high = max(high, _if_more_alike(measured.parts, measured.alike, seen, confidence_level))
     return Interval(max(-1.0, low), min(1.0, high)), None
 
