@@ -209,10 +209,8 @@ class CorrectedLevels(Result):
     refused: Refusal | None = None  # why there is neither a distribution nor a mean
 
     def headline(self) -> str:
-        if self.mean.refused is None or self.distribution is None:
-            return self.mean.headline()
-        shares = ", ".join(f"{share:.2f}" for share in self.distribution)
-        return f"{self.mean.estimand}: {self.mean.headline()} with shares {shares} of its levels"
+        shares = "" if self.distribution is None else "; shares " + ", ".join(f"{share:.2f}" for share in self.distribution)
+        return self.mean.headline() + shares
 
 
 def mean_of_levels(
