@@ -152,7 +152,7 @@ def cost_below(
     if refused is not None:
         return CostClaim(bound, "undecided", None, None, None, None, alpha, "none", n, clusters, refused)
     surplus = cost - bound * success
-    total = np.bincount(index, weights=surplus, minlength=groups)
+    total = np.bincount(index, weights=surplus, minlength=groups).astype(np.float64)
     mean, successes = float(np.mean(surplus)), float(np.sum(success))
     if by == "sign-flip":
         if rng is None:
