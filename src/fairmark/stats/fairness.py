@@ -15,7 +15,7 @@ from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 from fairmark.results import Refusal, Result
 from fairmark.stats.clusters import FEWEST_CLUSTERS, numbered
 from fairmark.stats.intervals import FloatArray, IntArray, Interval, holm_levels
-from fairmark.stats.resampling import by_cluster, in_order, resampled
+from fairmark.stats.resampling import in_order, resampled
 
 BoolArray = NDArray[np.bool_]
 FairnessVerdict = Literal["DIFFERENT", "ALIKE", "CANNOT_TELL_BORDERLINE", "UNDECIDED", "NOT_TESTED"]
@@ -621,13 +621,20 @@ def _resampled_pair(
         return _Pair(i, j, by_class, value, model, None, skipped, few)
     if bool(np.any(untested(pair[kept], by_class))) or not len(group):
         return _Pair(i, j, by_class, value, model, None, skipped)
-    # what each case adds to the cells of its group, cut by cut
+    # the place of each case in the cells of its group, cut by cut
     width = 2 * N_CELLS
-    of = np.zeros((len(group), len(kept) * width))
-    for place, cut in enumerate(kept):
-        of[np.arange(len(group)), place * width + (group == j) * N_CELLS + cell[:, cut]] = 1
-    sums = in_order(of if cluster is None else by_cluster(of, cluster))
-    drawn = np.concatenate([weights @ sums for weights in resampled(len(sums), RESAMPLES, rng)])
+    place = (group == j)[:, None] * N_CELLS + cell[:, kept] + width * np.arange(len(kept))
+    if cluster is None:
+        # cases in the same cells are drawn together
+        like, many = np.unique(place, axis=0, return_counts=True)
+        sums = np.zeros((len(like), len(kept) * width))
+        sums[np.arange(len(like))[:, None], like] = 1
+        drawn = rng.multinomial(len(group), many / len(group), size=RESAMPLES) @ sums
+    else:
+        index, clusters = numbered(cluster, len(group))
+        flat = (index[:, None] * (len(kept) * width) + place).ravel()
+        sums = np.bincount(flat, minlength=clusters * len(kept) * width).reshape(clusters, -1).astype(np.float64)
+        drawn = np.concatenate([weights @ in_order(sums) for weights in resampled(clusters, RESAMPLES, rng)])
     drawn = drawn.reshape(RESAMPLES, len(kept), 2, N_CELLS)
     classes = class_reading(drawn, own_slips=by_class.own_slips).difference.sum(axis=1)
     qualities = _quality_values(drawn).sum(axis=1)
