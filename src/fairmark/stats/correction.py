@@ -296,7 +296,7 @@ class CorrectedRate(Corrected):
 
 
 class CorrectedDifference(Corrected):
-    """The intervals of the pass rate of system B minus that of A on the same responses' cases, at every confidence level.
+    """The intervals of the pass rate of system B minus that of A on the same cases, at every confidence level.
 
     Row i holds the two systems' answers to one case: verdicts and labels as for `CorrectedRate`. Marks may be drawn for each
     system by itself, or on the same cases. D = p_B - p_A, each corrected within its own verdicts; u_g is what cluster g adds
@@ -326,7 +326,9 @@ class CorrectedDifference(Corrected):
     ) -> None:
         super().__init__(len(verdict_a), n_cases, None if cluster is None else len(np.unique(cluster)))
         units = units_of(verdict_a, cluster, label_a, verdict_b, label_b)
-        self.refused = off_scale(verdict_a, label_a, top=1) or off_scale(verdict_b, label_b, top=1)
+        self.refused = off_scale(verdict_a, label_a, top=1, whose="of the first system") or off_scale(
+            verdict_b, label_b, top=1, whose="of the second system"
+        )
         if self.refused is not None:
             return
         declared = cluster is not None
@@ -337,9 +339,6 @@ class CorrectedDifference(Corrected):
         self.method = "difference of verdict-stratified rates, t with smoothed variance of the marks"
         both: list[Strata] = []
         for whose, verdict, label in (("of the first system", verdict_a, label_a), ("of the second system", verdict_b, label_b)):
-            if not np.any(label >= 0):
-                self.refused = nothing_marked(whose)
-                return
             strata = stratified(verdict, label.astype(np.float64), label >= 0, units)
             self.refused = self.refused or too_few(strata, declared=declared, names=names, whose=whose)
             self.warnings += notes(strata, label.astype(np.float64), label >= 0, declared=declared, names=names, whose=whose)
@@ -536,7 +535,7 @@ def assumed(cluster: IntArray | None) -> tuple[str, ...]:
     return (INDEPENDENT if cluster is None else CLUSTERS,)
 
 
-def off_scale(verdict: IntArray, label: IntArray, *, top: int) -> Refusal | None:
+def off_scale(verdict: IntArray, label: IntArray, *, top: int, whose: str = "") -> Refusal | None:
     """Why these verdicts and labels are none: codes below 0, marks other than -1 to `top`; or there is nothing, or no mark."""
     if len(verdict) == 0:
         return Refusal("NO_DATA", "there is no response", "run the study, or check that this criterion applies")
@@ -544,7 +543,7 @@ def off_scale(verdict: IntArray, label: IntArray, *, top: int) -> Refusal | None
         return Refusal("OFF_SCALE", "a response has no verdict of the grader", "give unreadable verdicts a code of their own, such as 2")
     if not np.all((label >= UNMARKED) & (label <= top)):
         return Refusal("OFF_SCALE", f"a mark is neither 0 to {top} nor {UNMARKED} for none", "bring the marks to this scale")
-    return None if np.any(label >= 0) else nothing_marked()
+    return None if np.any(label >= 0) else nothing_marked(whose)
 
 
 def nothing_marked(whose: str = "") -> Refusal:
