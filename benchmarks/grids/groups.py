@@ -142,7 +142,7 @@ def _pooled(run: Run) -> tuple[list[str], bool]:
         if bar:
             inside = all(0.92 - noise(0.92, one[3]) <= one[0] <= 0.99 + noise(0.99, one[3]) for one in found)
         lines.append(
-            f"pooled intervals of 12 groups of {' or '.join(map(str, sizes))}{'' if bar else ', no part of the bar'}, {len(cells)} cells of "
+            f"pooled intervals of 12 groups of {' or '.join(map(str, sizes))}{'' if bar else ' (not in the bar)'}, {len(cells)} cells of "
             f"{times * 12} groups: coverage {min(cover):.3f} to {max(cover):.3f}, mean {np.mean(cover):.3f}; error "
             f"{np.mean([one[1] for one in found]):.2f} and width {np.mean([one[2] for one in found]):.2f} of each group's own"
         )

@@ -63,7 +63,7 @@ def test_the_spread_of_wordings_is_added() -> None:
     wording = 4.302653 * math.sqrt(0.0625 / 3)
     assert found.low == pytest.approx(max(-1, 0.5 - math.hypot(0.5 - fixed.low, wording)), abs=1e-6)
     assert found.n_cues == 3 and found.n_cues_reference == 1
-    assert any("1 wordings" in one for one in fixed.warnings) and not any("wordings" in one for one in found.warnings)
+    assert any("1 wording(s)" in one for one in fixed.warnings) and not any("wording" in one for one in found.warnings)
 
 
 def test_holm_joins_the_contrasts() -> None:

@@ -300,9 +300,9 @@ def _contrast(
         verdict = "supported" if -margin < low and high < margin else "refuted" if low > margin or high < -margin else "undecided"
     warnings = []
     if pair.cues[0] < FEWEST_CUES:
-        warnings.append(f"{pair.cues[0]} wordings of {name}: the claim is about these alone, {FEWEST_CUES} or more speak for others")
+        warnings.append(f"the claim is about {pair.cues[0]} wording(s) of {name} alone: {FEWEST_CUES} or more speak for others")
     if pair.cues[1] == FEWEST_CUES - 1:
-        warnings.append(f"{pair.cues[1]} wordings of {reference}: the claim is about these alone")
+        warnings.append(f"the claim is about {pair.cues[1]} wordings of {reference} alone")
     if flips.rerun is None:
         warnings.append("no prompt was asked twice: how many flips are noise is not known")
     shown = refused is None
