@@ -3,6 +3,7 @@
     python benchmarks/statistics.py                 a sample of every grid (under 3 minutes on two cores)
     python benchmarks/statistics.py --whole         every cell of every grid
     python benchmarks/statistics.py B5 B6 --whole   some of them
+    python benchmarks/statistics.py --speed         time and memory beside other packages (made by benchmarks/peers.sh)
 
 Prints each bar with its figure, the seed and the machine. Exits 1 when a bar is missed.
 """
@@ -30,7 +31,7 @@ for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import scipy  # noqa: E402
 
-from benchmarks import grids  # noqa: E402
+from benchmarks import grids, speed  # noqa: E402
 from benchmarks.grids.run import Bar, Outcome, Run  # noqa: E402
 
 SEED = 20_261_125
@@ -58,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Coverage and error grids of fairmark's statistics")
     parser.add_argument("names", nargs="*", metavar="BAR", help=f"some of {', '.join(known)} (default: all)")
     parser.add_argument("--whole", action="store_true", help="every cell of every grid")
+    parser.add_argument("--speed", action="store_true", help="time and memory beside other packages, instead of the grids")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
@@ -68,7 +70,16 @@ def main() -> None:
     run = Run(asked.whole, asked.seed)
     versions = f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}"
     print(f"{platform.platform()}, {versions}, {os.cpu_count()} cores")
-    print(f"{'every cell' if run.whole else 'a sample'} of {len(names)} grids, seed {run.seed}", flush=True)
+    what = (
+        "speed beside other packages"
+        if asked.speed
+        else f"{'every cell' if run.whole else 'a sample'} of {len(names)} grids, seed {run.seed}"
+    )
+    print(what, flush=True)
+    if asked.speed:
+        if not speed.measure():
+            raise SystemExit("missed")
+        return
     missed = []
     with ProcessPoolExecutor(asked.jobs) as pool:
         jobs = {name: pool.submit(measure, name, run) for name in names}

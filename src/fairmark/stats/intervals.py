@@ -57,26 +57,22 @@ def one_sided_p(interval_at: Callable[[float], tuple[float, float]], bound: floa
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
     """Holm's adjusted p values, in the order given (Holm 1979)."""
-    order = np.argsort(p, kind="stable")
-    count, largest = len(p), 0.0
-    adjusted = np.empty(count)
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (count - rank) * float(p[index])))
-        adjusted[index] = largest
-    return tuple(float(value) for value in adjusted)
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.arange(len(values), 0, -1) * values[order]), 1.0)
+    return tuple(adjusted.tolist())
 
 
 def benjamini_hochberg(p: Sequence[float], *, dependent: bool = False) -> tuple[float, ...]:
     """Adjusted p values of Benjamini and Hochberg (1995), or of Benjamini and Yekutieli (2001) under any dependence."""
-    order = np.argsort(p, kind="stable")[::-1]
-    count, smallest = len(p), 1.0
-    factor = sum(1 / rank for rank in range(1, count + 1)) if dependent else 1.0
+    values = np.asarray(p, dtype=np.float64)
+    count = len(values)
+    order = np.argsort(values, kind="stable")[::-1]
+    factor = float(np.sum(1 / np.arange(1, count + 1))) if dependent else 1.0
     adjusted = np.empty(count)
-    for place, index in enumerate(order):
-        rank = count - place
-        smallest = min(smallest, float(p[index]) * count * factor / rank)
-        adjusted[index] = min(1.0, smallest)
-    return tuple(float(value) for value in adjusted)
+    adjusted[order] = np.minimum(np.minimum.accumulate(values[order] * (count * factor) / np.arange(count, 0, -1)), 1.0)
+    return tuple(adjusted.tolist())
 
 
 def holm_levels(p: Sequence[float], alpha: float) -> tuple[float, ...]:
