@@ -480,7 +480,7 @@ def _components(effects: Sequence[Effect], found: Anova, confidence_level: float
                 raw=float(found.variance[place]),
                 low=min(max(0.0, interval.low), float(value[place])),
                 # a negative estimate keeps its upper arm: it does not show that there is no variance at all
-                high=max(interval.high, float(value[place]) + interval.high - float(found.variance[place])),
+                high=float(value[place]) + max(0.0, interval.high - min(float(value[place]), float(found.variance[place]))),
                 share=float(value[place]) / total if total > 0 else 0.0,
                 df=float(found.df[place]),
                 mean_square=float(found.mean_square[place]),
