@@ -74,6 +74,12 @@ def test_what_all_cases_share_is_bounded_by_what_was_not_met() -> None:
     assert found.refused is None
 
 
+def test_one_large_cluster_counts_for_less_than_many() -> None:
+    # sizes 10 and 10 x 1: 20^2 / (100 + 10) = 3.64 clusters of equal size
+    found = paired(np.zeros(20), np.minimum(np.arange(20) // 10 * np.arange(20), 19))
+    assert found.at(0.95).high == pytest.approx(stats.clopper_pearson(0, 400 / 110).high)
+
+
 def test_few_wins_do_not_show_a_difference_and_do_not_hide_a_loss() -> None:
     values = np.zeros(60)
     values[[3, 7]] = 0.25
