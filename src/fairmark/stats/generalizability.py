@@ -41,6 +41,36 @@ class Anova(NamedTuple):
     identified: bool  # whether the design tells the effects apart
 
 
+def finer(first: IntArray, second: IntArray) -> bool:
+    """Whether observations alike in `first` are alike in `second`; both are coded from 0."""
+    owner = np.zeros(int(first.max()) + 1, dtype=np.int64)
+    owner[first] = second
+    return bool(np.all(owner[first] == second))
+
+
+def joined(first: IntArray, second: IntArray) -> IntArray:
+    """A code from 0 for each combination of two codings that occurs."""
+    if finer(first, second):
+        return first
+    if finer(second, first):
+        return second
+    levels = int(second.max()) + 1
+    code = first * levels + second
+    size = (int(first.max()) + 1) * levels
+    if size > 4 * len(code) + 1_000:
+        return np.unique(code, return_inverse=True)[1].astype(np.int64)
+    # counting is faster than sorting where most combinations occur
+    met = np.zeros(size, dtype=np.int64)
+    met[code] = 1
+    place: IntArray = np.cumsum(met) - 1
+    return place[code]
+
+
+def same_split(first: IntArray, second: IntArray) -> bool:
+    """Whether two codings put the same observations together."""
+    return int(first.max()) == int(second.max()) and finer(first, second)
+
+
 class Henderson:
     """Variance components by Henderson's method I (1953), for any set of effects, balanced or not.
 
@@ -88,8 +118,10 @@ class Henderson:
                 safe = np.where(n_a > 0, n_a, 1.0)
                 t[:, a] = np.sum(self._sums(weights, first.level, self.y) ** 2 / safe, axis=1)
             for b, second in enumerate(self.effects):
-                joint = first.level * (int(second.level.max()) + 1) + second.level
-                _, place, cell, n_ab = np.unique(joint, return_index=True, return_inverse=True, return_counts=True)
+                cell = joined(first.level, second.level)
+                n_ab = np.bincount(cell)
+                place = np.zeros(len(n_ab), dtype=np.int64)
+                place[cell] = np.arange(len(cell))
                 if owner is not None:
                     part = n_ab**2 / counts[first.level[place]]
                     k[:, a, b] = weights @ np.bincount(self.unit[place], weights=part, minlength=self.n_units)
@@ -114,8 +146,7 @@ class Henderson:
         levels = [int(effect.level.max()) + 1 for effect in self.effects]
         coarser = np.zeros((size, size))  # 1 where the column's effect is a coarsening of the row's, or the same
         for a, b in itertools.product(range(size), repeat=2):
-            pairs = np.unique(self.effects[a].level * levels[b] + self.effects[b].level)
-            coarser[a, b] = len(pairs) == levels[a]
+            coarser[a, b] = finer(self.effects[a].level, self.effects[b].level)
         # T and the numbers of levels are cumulative over coarser effects; undone, they are sums of squares and df
         undo = np.linalg.pinv(coarser)
         squares, df = (undo @ t)[1:], np.maximum((undo @ np.array(levels))[1:], 1.0)
@@ -299,7 +330,7 @@ def g_study(
     y = np.asarray(score, dtype=np.float64)
     if float(np.ptp(y)) <= TINY * max(1.0, float(np.abs(y).max())):
         return refuse("NO_VARIATION", "all marks are the same", "use cases that differ, or levels that tell them apart")
-    effects, merged = _crossed_effects(codes, levels, varying, object_of_measurement)
+    effects, merged = _crossed_effects(codes, varying, object_of_measurement)
     confounded += merged
     mine = next(effect for effect in effects if object_of_measurement in effect.name.split(" + "))
     if mine.name != object_of_measurement:
@@ -311,7 +342,7 @@ def g_study(
     if not found.identified:
         return refuse("CONFOUNDED", "this design does not tell its sources of spread apart", "let several graders mark the same cases")
     components = _components(effects, found, confidence_level)
-    cells = _joint(codes, levels, varying)
+    cells = _joint(codes, varying)
     full = math.prod(levels[name] for name in varying)
     counts = np.bincount(cells)
     balanced = len(counts) == full and bool(np.all(counts == counts[0]))
@@ -425,29 +456,21 @@ def _with_observed(study: GStudy) -> GStudy:
     return GStudy(**(parts | {"observed": d_study(study, {})}))
 
 
-def _joint(codes: Mapping[str, IntArray], levels: Mapping[str, int], names: Sequence[str]) -> IntArray:
+def _joint(codes: Mapping[str, IntArray], names: Sequence[str]) -> IntArray:
     """One code for each combination of the facets' levels that occurs, from 0."""
-    code = np.zeros(len(next(iter(codes.values()))), dtype=np.int64)
-    for name in names:
-        code = np.unique(code * levels[name] + codes[name], return_inverse=True)[1].astype(np.int64)
+    code = codes[names[0]]
+    for name in names[1:]:
+        code = joined(code, codes[name])
     return code
 
 
-def same_split(first: IntArray, second: IntArray) -> bool:
-    """Whether two codings (from 0) put the same observations together."""
-    top = int(first.max()) + 1
-    return int(second.max()) + 1 == top and len(np.unique(first * top + second)) == top
-
-
-def _crossed_effects(
-    codes: Mapping[str, IntArray], levels: Mapping[str, int], names: Sequence[str], object_of_measurement: str
-) -> tuple[list[Effect], list[str]]:
+def _crossed_effects(codes: Mapping[str, IntArray], names: Sequence[str], object_of_measurement: str) -> tuple[list[Effect], list[str]]:
     """An effect for each set of facets, and one for repeats; sets that split the marks alike are one effect with two names."""
     effects: list[Effect] = []
     confounded: list[str] = []
     sets = [part for size in range(1, len(names) + 1) for part in itertools.combinations(names, size)]
     for part in sets:
-        level = _joint(codes, levels, part)
+        level = _joint(codes, part)
         name = " x ".join(part)
         same = next((place for place, known in enumerate(effects) if same_split(known.level, level)), None)
         if same is None:
@@ -456,7 +479,7 @@ def _crossed_effects(
             known = effects[same]
             effects[same] = known._replace(name=f"{known.name} + {name}", facets=known.facets | set(part))
             confounded.append(f"{name} cannot be told from {known.name}")
-    cells = _joint(codes, levels, names)
+    cells = _joint(codes, names)
     if int(cells.max()) + 1 < len(cells):
         each = np.arange(len(cells), dtype=np.int64)
         facets = frozenset((*names, "repeat"))
