@@ -58,12 +58,13 @@ def joined(first: IntArray, second: IntArray) -> IntArray:
     code = first * levels + second
     size = (int(first.max()) + 1) * levels
     if size > 4 * len(code) + 1_000:
-        return np.unique(code, return_inverse=True)[1].astype(np.int64)
+        sorted_place: IntArray = np.unique(code, return_inverse=True)[1].astype(np.int64)
+        return sorted_place
     # counting is faster than sorting where most combinations occur
     met = np.zeros(size, dtype=np.int64)
     met[code] = 1
-    place: IntArray = np.cumsum(met) - 1
-    return place[code]
+    place: IntArray = (np.cumsum(met) - 1)[code]
+    return place
 
 
 def same_split(first: IntArray, second: IntArray) -> bool:
