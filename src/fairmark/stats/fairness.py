@@ -28,6 +28,7 @@ LEAST_INFORMATION = 1.1  # sensitivity + specificity of the grader up to here is
 MARK_AGREEMENT = (0.05, 0.99)  # correlation of two people's marks that the quality reading accepts
 GRADER_AGREEMENT = (0.05, 0.995)  # of a person's mark and the grader's; the end as a share of its largest possible value
 RESAMPLES = 400
+MOST_CASES = 1e12  # of a kind: with more, a rare slip is lost in rounding
 STEP = 0.5  # of a case, by which the quality reading is moved to see how it reacts
 
 # a case by its good marks, its marks, and whether the grader said good: both marked, then one
@@ -557,7 +558,7 @@ def grader_by_counts(
     """The same as `grader_by_group` from counts, groups x 6: of cases with 0, 1 and 2 good marks, those the grader fails and passes.
 
     A further four columns hold the singly marked cases with 0 and 1 good marks, which only the class reading uses.
-    `OFF_SCALE` for counts that are negative or not finite.
+    `OFF_SCALE` for counts that are negative, not finite or above 10^12.
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or counts.shape[1] not in (DOUBLES, N_CELLS):
@@ -565,8 +566,10 @@ def grader_by_counts(
     labels = tuple(names) if names is not None else tuple(f"group {code}" for code in range(len(counts)))
     if len(labels) != len(counts):
         raise ValueError(f"{len(counts)} groups and {len(labels)} names do not belong together")
-    if not bool(np.all(np.isfinite(counts) & (counts >= 0))):
-        return _refused_whole(Refusal("OFF_SCALE", "a count is negative or no number", "count the cases again"), 0, confidence_level)
+    if not bool(np.all(np.isfinite(counts) & (counts >= 0) & (counts <= MOST_CASES))):
+        return _refused_whole(
+            Refusal("OFF_SCALE", "a count is negative, no number or beyond counting", "count the cases again"), 0, confidence_level
+        )
     tables = np.zeros((len(counts), 1, N_CELLS))
     tables[:, 0, : counts.shape[1]] = counts
     found = [_Pair(i, j, *_read(tables[[i, j], 0]), None) for i, j in itertools.combinations(range(len(counts)), 2)]
@@ -869,8 +872,8 @@ def single_marks_by_group(
     if counts.shape != (2, 4) or not 0 <= slip_at_most < 0.5:
         raise ValueError("counts must be 2 x 4, and slip_at_most from 0 to below .5")
     first, second = names
-    if not bool(np.all(np.isfinite(counts) & (counts >= 0))):
-        off = Refusal("OFF_SCALE", "a count is negative or no number", "count the cases again")
+    if not bool(np.all(np.isfinite(counts) & (counts >= 0) & (counts <= MOST_CASES))):
+        off = Refusal("OFF_SCALE", "a count is negative, no number or beyond counting", "count the cases again")
         return SinglyMarked(first, second, "NOT_TESTED", None, None, None, confidence_level, slip_at_most, None, 0, refused=off)
     n = int(counts.sum())
     fewest = min(float(row[:2].sum()) for row in counts), min(float(row[2:].sum()) for row in counts)
