@@ -121,7 +121,7 @@ def find_slices(
         why = f"no slice has {SUPPORT} cases in {SUPPORT_CLUSTERS} clusters" + (" in each half" if halves else "")
         refused = Refusal("TOO_FEW_CASES", why, "collect more cases, or use attributes with fewer values")
         return _refused(refused, false_discoveries, depth, n, declared, halves, small)
-    ps = [data.p(one.mask, finding) for one in tested]
+    ps = [data.p(one.mask, finding, solved_below=false_discoveries) for one in tested]
     adjusted, levels = benjamini_hochberg(ps), bh_levels(ps, false_discoveries)
     hits = [i for i, p in enumerate(adjusted) if p <= false_discoveries]
     rows: dict[int, Slice] = {}
@@ -228,11 +228,18 @@ class _Data:
 
     def is_large(self, mask: BoolArray, part: BoolArray) -> bool:
         """Whether the slice and the rest have enough cases and clusters in this part."""
-        return all(np.count_nonzero(one) >= SUPPORT and self._clusters(one) >= SUPPORT_CLUSTERS for one in (mask & part, ~mask & part))
+        return all(self._enough(np.flatnonzero(one)) for one in (mask & part, ~mask & part))
+
+    def _enough(self, rows: IntArray) -> bool:
+        if len(rows) < SUPPORT or self.cluster is None:
+            return len(rows) >= max(SUPPORT, SUPPORT_CLUSTERS)
+        # the first cases mostly lie in enough clusters already
+        return any(len(np.unique(self.cluster[some])) >= SUPPORT_CLUSTERS for some in (rows[: 10 * SUPPORT], rows))
 
     def _side(self, mask: BoolArray) -> tuple[float, At]:
-        cluster = None if self.cluster is None else self.cluster[mask]
-        return float(self.y[mask].mean()), interval_of(self.y[mask], cluster)[0]
+        rows = np.flatnonzero(mask)
+        y = self.y[rows]
+        return float(y.mean()), interval_of(y, None if self.cluster is None else self.cluster[rows])[0]
 
     def difference(self, mask: BoolArray, part: BoolArray) -> tuple[float, float, At]:
         (value, one), (rest, other) = self._side(mask & part), self._side(~mask & part)
@@ -242,10 +249,12 @@ class _Data:
 
         return value, rest, at
 
-    def p(self, mask: BoolArray, part: BoolArray) -> float:
+    def p(self, mask: BoolArray, part: BoolArray, *, solved_below: float = 0.5) -> float:
+        """The one-sided p, 1 where it is not below `solved_below`: Benjamini and Hochberg reject none above their share."""
         value, rest, at = self.difference(mask, part)
-        # most slices are no worse than the rest: their p is above one half, and need not be solved for
-        return one_sided_p(at, 0.0, "high") if value < rest else 1.0
+        if value >= rest or not at(1 - 2 * min(solved_below, 0.499)).high < 0:
+            return 1.0
+        return one_sided_p(at, 0.0, "high")
 
     def row(
         self, one: _Candidate, same: tuple[str, ...], part: BoolArray, p: float, p_adjusted: float, level: float, status: Status
