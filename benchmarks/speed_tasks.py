@@ -267,6 +267,7 @@ TASKS: dict[str, tuple[Callable[[str], Work], str, tuple[str, ...]]] = {
     "alpha nominal": (lambda package: alpha(package, "nominal"), "Krippendorff's alpha, 1,000,000 grades", ("krippendorff",)),
     "alpha ordinal": (lambda package: alpha(package, "ordinal"), "the same, ordinal", ("krippendorff",)),
     "alpha interval": (lambda package: alpha(package, "interval"), "the same, interval", ("krippendorff",)),
+    "alpha ratio": (lambda package: alpha(package, "ratio"), "the same, ratio", ("krippendorff",)),
     "Fleiss kappa": (fleiss, "1,000,000 grades as counts", ("statsmodels",)),
     "Cohen kappa": (kappa, "1,000,000 pairs of grades, with the standard error", ("statsmodels",)),
     "AC1": (ac, "100,000 grades, with the standard error", ("irrCAC",)),

@@ -84,7 +84,12 @@ def main() -> None:
     with ProcessPoolExecutor(asked.jobs) as pool:
         jobs = {name: pool.submit(measure, name, run) for name in names}
         for name, job in jobs.items():
-            outcome, seconds = job.result()
+            try:
+                outcome, seconds = job.result()
+            except Exception as error:  # the other bars still have their say
+                print(f"FAILED {name}  {known[name].says}: {error!r}", flush=True)
+                missed.append(name)
+                continue
             print(f"{'held  ' if outcome.held else 'MISSED'} {name}  {known[name].says}: {outcome.figure} ({seconds:.0f} s)")
             for row in outcome.rows:
                 print(f"         {row}")

@@ -39,3 +39,26 @@ def test_summeval_system_means() -> None:
             found = results[system, criterion]
             assert found is not None
             assert round(1 + 4 * found, 2) == pytest.approx(mean, abs=0.006)
+
+
+def test_translations_warn_of_five_talks_and_of_raters_who_are_not_shared_out_alike() -> None:
+    file = DATA / "wmt_mqm_ted_ende" / "segment_scores.csv"
+    roles = {"case": "seg_id", "label": "mqm_penalty", "rater": "rater"}
+    with analyse_table(file, columns=roles, better="Nemo", than="HuaweiTSC") as bench:
+        analysis = bench.analyse()
+    warning = next(line for line in analysis.warnings if "not shared out alike" in line)
+    assert "rater4 marked 63% of Nemo" in warning
+    assert "25% of UEdin" in warning
+    assert "As if all had been marked by the same raters" in warning
+    assert any("--column cluster=doc" in line for line in analysis.warnings)
+    assert warning in analysis.hypotheses[0].estimate.warnings
+    with analyse_table(file, columns={**roles, "cluster": "doc"}, better="Nemo", than="HuaweiTSC") as bench:
+        result = bench.analyse().hypotheses[0]
+    assert result.verdict == "undecided"
+    assert result.estimate.refused is not None
+    assert result.estimate.refused.code == "TOO_FEW_CLUSTERS"
+
+
+def test_experts_who_marked_everything_draw_no_such_warning() -> None:
+    with analyse_table(SUMMEVAL, columns={"cluster": "doc_id"}) as bench:
+        assert not [line for line in bench.analyse().warnings if "shared out" in line]

@@ -196,8 +196,8 @@ def _people(
             plan = stats.plan_labels(verdict, labels=world.marks, rng=rng, passes_from=len(names) // 2)
             chosen, chances = plan.rows, plan.probability
         else:
-            chosen = tuple(rng.choice(len(places), world.marks, replace=False).tolist())
-            chances = (world.marks / len(places),) * world.marks
+            chosen = tuple(rng.choice(len(places), min(world.marks, len(places)), replace=False).tolist())
+            chances = (len(chosen) / len(places),) * len(chosen)
         for row, chance in zip(chosen, chances, strict=True):
             t, i = places[row]
             found.append(Mark(cases[i].id, name, t + 1, criterion, "simulated", labels[criterion, s, t][i], probability=chance))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fairmark.providers import Destination, estimate_tokens, price
 from fairmark.records import Question, Slot, Task, Usage
-from fairmark.stats import smallest_visible_difference, smallest_visible_rate
+from fairmark.stats import smallest_visible_difference, smallest_visible_rate, too_few_to_decide
 from fairmark.study import Hypothesis, ModelSpec, Study
 
 REPLY_TOKENS = 400  # assumed where no limit is set; labelled as an assumption wherever it is shown
@@ -148,6 +148,12 @@ def _power(study: Study, hypothesis: Hypothesis, n_clusters: int | None) -> Powe
     if n_clusters is not None and n_clusters < 6:
         why = f"{n_clusters} clusters cannot tell how other clusters behave; at least 6 are needed"
         return Power(hypothesis.id, hypothesis.text, (), False, why)
+    if hypothesis.than is not None and (n_clusters is not None or study.trials > 1 or ">=" not in hypothesis.on):
+        # the sign-flip test: so few units may leave no p small enough, whatever they show
+        family = sum(one.primary for one in study.hypotheses) if hypothesis.primary else 1
+        never = too_few_to_decide(n, alpha, hypotheses=family)
+        if never is not None:
+            return Power(hypothesis.id, hypothesis.text, (), False, f"{never.why}; {never.next}")
     assumed: list[tuple[str, float | None]]
     if hypothesis.than is None:
         found = smallest_visible_rate(n, hypothesis.margin, alpha=alpha, power=power, above=hypothesis.kind != "at_most")

@@ -128,6 +128,7 @@ class Estimate(Result):
     n_missing: int = 0  # planned but not marked; the interval spans their worst to best completion
     low_if_worst: float | None = None  # the value itself if every missing one were the worst
     high_if_best: float | None = None  # likewise the best
+    design_effect: float | None = None  # variance against that of as many independent responses; None: not measured
 
     def headline(self) -> str:
         if self.refused is not None:

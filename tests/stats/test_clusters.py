@@ -366,3 +366,11 @@ def test_a_bank_is_covered_and_not_too_widely(drawn: float, tries: int) -> None:
         width += (found.high - found.low) / runs
     assert 0.92 <= covered / runs <= 0.995
     assert width < {(0.5, 1): 0.26, (0.5, 3): 0.22, (1.0, 3): 0.14}[drawn, tries]
+
+
+def test_an_estimate_says_what_its_clusters_cost() -> None:
+    # every cluster holds copies of one answer: four answers of a cluster are worth one
+    y, cluster = np.repeat([1.0, 0, 1, 1, 0, 1, 0, 1, 1, 1], 4), np.repeat(np.arange(10), 4)
+    found = stats.estimate_rate(y, cluster, estimand="x")
+    assert found.design_effect == pytest.approx(4 * 10 / 9)  # G/(G-1) as the variance between clusters is estimated
+    assert stats.estimate_rate(y[::4], None, estimand="x").design_effect is None

@@ -8,15 +8,16 @@ hypotheses in the family, so that a verdict and its interval cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fairmark import __version__
 from fairmark.analyse.browser import exhibits
 from fairmark.analyse.groups import group_results, marked_by, not_tested
+from fairmark.analyse.raters import unequal_raters
 from fairmark.analyse.systems import criterion_results, system_result
 from fairmark.analyse.verdicts import hypothesis_results
-from fairmark.results import Analysis, Trust
+from fairmark.results import Analysis, HypothesisResult, Trust
 from fairmark.study import deviations, receipt
 from fairmark.table import Table
 
@@ -45,6 +46,7 @@ def analyse(
     study = table.study
     level = 1 - 2 * study.plan.alpha
     document = study.document()
+    raters = unequal_raters(table)
     changed = deviations(frozen.document, document) if frozen is not None else ()
     return Analysis(
         study=study.name,
@@ -63,14 +65,24 @@ def analyse(
         criteria=tuple(
             result for name in study.systems for criterion in study.rubric for result in criterion_results(table, name, criterion, level)
         ),
-        hypotheses=hypothesis_results(table, trust, changed, planned=frozen is not None),
+        hypotheses=tuple(
+            _with_raters(result, raters.get(result.on.partition(">=")[0].strip()))
+            for result in hypothesis_results(table, trust, changed, planned=frozen is not None)
+        ),
         groups=group_results(table, level),
         trust=tuple(trust),
         deviations=changed,
         not_tested=not_tested(study),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *raters.values()),
         marked_by=marked_by(study),
         interests=dict(study.interests),
         rubric=study.rubric.criteria,
         version=__version__,
     )
+
+
+def _with_raters(result: HypothesisResult, warning: str | None) -> HypothesisResult:
+    """A comparison of two systems carries the warning that it is also one of their raters."""
+    if warning is None or len(result.systems) < 2 or result.estimate.scorer not in ("human", "judge-corrected"):
+        return result
+    return replace(result, estimate=replace(result.estimate, warnings=(*result.estimate.warnings, warning)))

@@ -260,10 +260,17 @@ def _cluster(table: Rows, case_column: str, column: str | None, reader: Reader) 
     return found
 
 
+SOURCES = frozenset(
+    {"doc", "document", "article", "page", "talk", "conversation", "dialogue", "thread", "session"}
+    | {"customer", "user", "client", "patient", "author", "site"}
+)  # names of columns that say where several cases come from
+
+
 def _suspects(fields: Mapping[str, Mapping[str, Json]]) -> tuple[str, ...]:
     """Columns with at least three values, fewer values than cases, at least one value shared and on average at most twenty cases each.
 
-    A handful of values over many cases is rather a group, such as a language, and a measured number is neither.
+    A handful of values over many cases is rather a group, such as a language, unless the column is called what cases come
+    from, such as `doc`; a measured number is neither.
     """
     names = dict.fromkeys(name for values in fields.values() for name in values)
     suspects: list[str] = []
@@ -273,7 +280,8 @@ def _suspects(fields: Mapping[str, Mapping[str, Json]]) -> tuple[str, ...]:
         measured = any(isinstance(case.get(name), float) for case in fields.values()) or any(
             "." in value and _number(value) is not None for value in kinds if value is not None
         )
-        if len(values) == len(fields) and 3 <= len(kinds) < len(values) <= 20 * len(kinds) and not measured:
+        source = name.lower().removesuffix("_id").removesuffix("id").strip("_") in SOURCES
+        if len(values) == len(fields) and 3 <= len(kinds) < len(values) and (source or len(values) <= 20 * len(kinds)) and not measured:
             suspects.append(name)
     return tuple(suspects)
 

@@ -173,18 +173,23 @@ def _same(pi: FloatArray) -> FloatArray:
 
 def _many(counts: FloatArray, w: FloatArray, chance: Chance) -> Coefficient:
     """(p_a - p_e) / (1 - p_e) over items, with Gwet's standard error (2008): what each item adds to both."""
-    r, agreeing, shares = (part[np.sum(counts, axis=1) > 0] for part in _items(counts, w))  # an unmarked item is none
+    counts = np.asarray(counts, dtype=np.float64)
+    r = counts.sum(axis=1)
+    if not np.all(r > 0):  # an unmarked item is none
+        counts, r = counts[r > 0], r[r > 0]
     doubly = r >= 2
     if not np.any(doubly):
         return Coefficient(None, None, "no answer has two marks")
-    n, pi = len(r), shares.mean(axis=0)
+    agreeing = _agreeing(counts, r, w)
+    # the mean share of each level, without a table of all shares
+    n, pi = len(r), (1 / r) @ counts / len(r)
     if np.count_nonzero(pi) < 2:
         return Coefficient(None, None, ONE_LEVEL)
     meeting = chance(pi)
     expected, observed = float(pi @ meeting), float(agreeing[doubly].mean())
     value = (observed - expected) / (1 - expected)
     each = n / doubly.sum() * np.where(doubly, agreeing - expected, 0) / (1 - expected)
-    each -= 2 * (1 - value) * (shares @ meeting - expected) / (1 - expected)
+    each -= 2 * (1 - value) * (counts @ meeting / r - expected) / (1 - expected)
     return Coefficient(value, math.sqrt(float(np.sum((each - value) ** 2)) / (n * (n - 1))) if n > 1 else None)
 
 
@@ -220,8 +225,14 @@ def _items(counts: FloatArray, w: FloatArray) -> tuple[FloatArray, FloatArray, F
     """For each item: its marks, their weighted agreement (0 for one mark or none), and the shares of its levels."""
     counts = np.asarray(counts, dtype=np.float64)
     r = counts.sum(axis=1)
-    agreeing = np.sum(counts * (counts @ w - 1), axis=1) / np.maximum(r * (r - 1), 1)
-    return r, np.where(r >= 2, agreeing, 0.0), counts / np.where(r > 0, r, 1.0)[:, None]
+    return r, _agreeing(counts, r, w), counts / np.where(r > 0, r, 1.0)[:, None]
+
+
+def _agreeing(counts: FloatArray, r: FloatArray, w: FloatArray) -> FloatArray:
+    """The weighted agreement of the marks of each item; 0 for one mark or none."""
+    like = counts if np.array_equal(w, np.eye(len(w))) else counts @ w
+    agreeing = (np.einsum("ik,ik->i", counts, like) - r) / np.maximum(r * (r - 1), 1)
+    return np.where(r >= 2, agreeing, 0.0)
 
 
 def _corrected(observed: FloatArray, expected: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from fairmark.stats.resampling import Parts
 
 Metric = Literal["nominal", "ordinal", "interval", "ratio"]
 MOST_LEVELS = 20_000  # a table of all pairs of levels, which the ratio metric needs, is no larger
+FEW_LEVELS = 20  # up to which items x levels is the quickest table for the ratio metric
 RANKED_ANEW = 20  # levels up to which each draw gets its own ordinal distances; beyond it keeps those of the sample
 ROWS_OF_PAIRS = 500  # of the table that are held at once
 
@@ -43,7 +44,7 @@ def krippendorff_alpha(marks: FloatArray, *, metric: Metric = "nominal") -> Coef
         within = _unequal_pairs(rows, codes, m, len(levels))
         total = n * n - float(counts @ counts)
     elif metric == "ratio":
-        within, total = _ratio_pairs(rows, levels[codes], m), _ratio_total(levels, counts)
+        within, total = _ratio_within(rows, levels, codes, m), _ratio_total(levels, counts)
     else:
         x = scaled(levels) if metric == "interval" else mid_ranks(counts)
         within = _squares(rows, x[codes], m)
@@ -70,7 +71,7 @@ def alpha_parts(marks: FloatArray, *, metric: Metric = "nominal") -> Parts:
         return Parts(np.column_stack([table[:, low] * table[:, high] / (m - 1)[:, None], table]), _of_ranks)
     if metric == "nominal":
         return Parts(np.column_stack([_unequal_pairs(rows, codes, m, k) / (m - 1), table]), _of_levels(1 - np.eye(k)))
-    return Parts(np.column_stack([_ratio_pairs(rows, levels[codes], m) / (m - 1), table]), _of_levels(_ratio(levels, levels)))
+    return Parts(np.column_stack([_ratio_within(rows, levels, codes, m) / (m - 1), table]), _of_levels(_ratio(levels, levels)))
 
 
 def chance_unequal(marks: FloatArray) -> float:
@@ -140,6 +141,16 @@ def _ratio(c: FloatArray, k: FloatArray) -> FloatArray:
     total = c[:, None] + k[None, :]
     apart = np.abs(c[:, None] - k[None, :])
     return np.divide(apart, total, out=np.zeros_like(total), where=total > 0) ** 2
+
+
+def _ratio_within(rows: IntArray, levels: FloatArray, codes: IntArray, m: FloatArray) -> FloatArray:
+    """The ratio differences of all ordered pairs of marks of each item, by a table of its levels where these are few."""
+    items, k = len(m), len(levels)
+    if k > FEW_LEVELS:
+        return _ratio_pairs(rows, levels[codes], m)
+    table = np.bincount(rows * k + codes, minlength=items * k).reshape(items, k).astype(np.float64)
+    within: FloatArray = np.einsum("ik,kl,il->i", table, _ratio(levels, levels), table)
+    return within
 
 
 def _ratio_pairs(rows: IntArray, values: FloatArray, m: FloatArray) -> FloatArray:

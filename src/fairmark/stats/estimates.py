@@ -15,7 +15,7 @@ INDEPENDENT = "cases are independent of one another"
 CLUSTERS = "clusters are independent of one another; cases within one need not be"
 
 
-Computed = tuple[float, Interval, str, float | None]  # value, interval, method, effective n
+Computed = tuple[float, Interval, str, float | None, float | None]  # value, interval, method, effective n, design effect
 
 
 def estimate_rate(
@@ -38,7 +38,7 @@ def estimate_rate(
         if cluster is not None or not np.all((passes == 0) | (passes == 1)):
             return _korn_graubard(passes, cluster, confidence_level)
         x, n = float(np.sum(passes)), len(passes)
-        return x / n, clopper_pearson(x, n, confidence_level=confidence_level), "Clopper-Pearson", float(n)
+        return x / n, clopper_pearson(x, n, confidence_level=confidence_level), "Clopper-Pearson", float(n), None
 
     return _estimate(passes, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
@@ -61,7 +61,7 @@ def estimate_mean(
         if numbered(cluster, len(values))[1] >= BETTING_BELOW:
             return _korn_graubard(values, cluster, confidence_level)
         interval = betting(values, cluster, confidence_level=confidence_level)
-        return float(np.mean(values)), interval, "betting (Waudby-Smith and Ramdas)", None
+        return float(np.mean(values)), interval, "betting (Waudby-Smith and Ramdas)", None, None
 
     return _estimate(values, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
@@ -82,7 +82,7 @@ def gated_mean(
 
     def compute() -> Computed:
         value, interval = hurdle(scores, cluster, confidence_level=confidence_level)
-        return value, interval, "hurdle: share above 0 times their mean", None
+        return value, interval, "hurdle: share above 0 times their mean", None, None
 
     return _estimate(scores, cluster, estimand, confidence_level, scorer, n_cases, compute)
 
@@ -99,7 +99,7 @@ def refused_input(y: FloatArray) -> Refusal | None:
 def _korn_graubard(y: FloatArray, cluster: IntArray | None, confidence_level: float) -> Computed:
     units = cluster if cluster is not None else np.arange(len(y))
     mean = clustered_mean(y, units, confidence_level=confidence_level)
-    return mean.value, korn_graubard(y, units, confidence_level=confidence_level), "Korn-Graubard", mean.n_effective
+    return mean.value, korn_graubard(y, units, confidence_level=confidence_level), "Korn-Graubard", mean.n_effective, mean.design_effect
 
 
 def _estimate(
@@ -124,7 +124,7 @@ def _estimate(
         )
     if refused is not None:
         return Estimate(estimand, None, None, None, confidence_level, "none", cases, clusters, n, scorer=scorer, refused=refused)
-    value, interval, method, n_effective = compute()
+    value, interval, method, n_effective, design_effect = compute()
     return Estimate(
         estimand=estimand,
         value=min(max(value, interval.low), interval.high),
@@ -136,6 +136,7 @@ def _estimate(
         n_clusters=clusters,
         n_responses=n,
         n_effective=n_effective,
+        design_effect=design_effect if clusters is not None else None,
         scorer=scorer,
         assumptions=(INDEPENDENT if cluster is None or units == "cases" else CLUSTERS,),
     )
