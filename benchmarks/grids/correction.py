@@ -182,7 +182,7 @@ def counts(run: Run) -> Outcome:
         covers.append(held / times)
         bank.append(held_bank / times)
 
-        arrays.append(score(rng, independent(p, marks, grader, n), p, times // 6).cover)
+        arrays.append(score(rng, independent(p, marks, grader, n), p, times // 2).cover)
     least, mean, ratio = min(covers), float(np.mean(covers)), width / human
     chance_only = 0.0 if run.whole else noise(0.95, times)
     return Outcome(
@@ -191,7 +191,7 @@ def counts(run: Run) -> Outcome:
         f"mean width {ratio:.3f} of that of people's marks alone",
         (
             f"about exactly this bank: min {min(bank):.3f}, mean {np.mean(bank):.3f}",
-            f"from arrays, with a design effect: min {min(arrays):.3f}, mean {np.mean(arrays):.3f} ({times // 6} runs)",
+            f"from arrays, with a design effect: min {min(arrays):.3f}, mean {np.mean(arrays):.3f} ({times // 2} runs)",
         ),
     )
 
