@@ -65,6 +65,7 @@ def test_a_rate_is_that_of_the_statistic_on_the_same_arrays() -> None:
     assert (found.estimate.low, found.estimate.high) == (expected.low, expected.high)
     assert found.estimate.scorer == "judge-corrected"
     assert any("corrected by theirs" in line for line in found.design)
+    assert "corrected by people's marks" in found.why
     assert any("40 clusters are the units" in line for line in found.design)
 
 
@@ -87,9 +88,11 @@ def test_levels_and_their_mean_are_corrected_too() -> None:
     assert [level.level for level in kind.levels] == list(LEVELS)
     assert sum(level.share.value or 0 for level in kind.levels) == pytest.approx(1)
     assert kind.planned == kind.marked + kind.failed + kind.pending
-    assert sum(level.count for level in kind.levels) == 80
+    assert sum(level.count for level in kind.levels) == pytest.approx(kind.planned, abs=2)  # of all answers, each level rounded
     raw = [result.scorer for result in analysis.criteria if result.criterion == "kind" and result.system == "a"]
     assert raw == ["judge-corrected", "human", "judge-raw"]
+    people = next(result for result in analysis.criteria if result.criterion == "kind" and result.scorer == "human")
+    assert (people.planned, people.marked, people.failed, people.pending) == (80, 80, 0, 0)  # nobody was asked about the others
 
 
 def test_a_score_with_a_judged_criterion_is_corrected_by_whole_marked_answers() -> None:

@@ -17,7 +17,7 @@ from fairmark.study import Hypothesis
 from fairmark.table import FloatArray, Metric, Pairs, Table
 
 Side = Literal["low", "high"]
-MARKED_BY = {"human": "people's marks", "check": "the marks of the check", "llm": "the marks of the LLM grader"}
+MARKED_BY = {"human": "people's marks", "check": "the marks of a check", "llm": "the marks of an LLM grader"}
 # whether these occur does not depend on what people say, only on which answers they were given
 PEOPLE_ALONE_WILL_DO = ("LABEL_VERDICT", "TOO_FEW_MARKS", "NEEDS_WEIGHTS")
 
@@ -91,7 +91,7 @@ def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], c
         design = (*design, both.because)
         if both.refused is None:
             estimate = both.estimate(estimand, level)
-            why = f"{both.because}: {estimate.method}"
+            why = f"the LLM grader's verdicts, corrected by people's marks: {estimate.method}"
             return Evidence(hypothesis, estimand, estimate, both.at, why, exploratory, design)
         weighed = hypothesis.than is None and table.chances(hypothesis.system, hypothesis.on) is not None
         if both.refused.code not in PEOPLE_ALONE_WILL_DO or not (both.simple or weighed):
@@ -127,7 +127,7 @@ def _design(table: Table, hypothesis: Hypothesis) -> tuple[str, ...]:
         found.append("numbers on a scale count as shares of its range")
     decided = table.deciding(criterion.id)
     if decided is not None:
-        found.append(f"{MARKED_BY[decided[1]]} of {decided[0]} decide")
+        found.append(f"{MARKED_BY[decided[1]]} ({decided[0]}) decide")
     return tuple(found)
 
 

@@ -100,16 +100,12 @@ def _corrected_criterion(table: Table, system: str, criterion: Criterion, grader
     assert marks is not None
     names = criterion.level_names()
     reached = [share(f"{criterion.id}>={name}", f"share of answers of {system} at “{name}” or better on {criterion.id}") for name in names]
-    levels = [
-        LevelCount(
-            name,
-            int(np.count_nonzero(marks.worst[marks.answered] == place)),
-            share_at(table, marks, criterion, place).estimate(f"share of answers of {system} at “{name}” on {criterion.id}", level),
-            at_least,
-        )
-        for place, (name, at_least) in enumerate(zip(names, reached, strict=True))
-        if at_least is not None
-    ]
+    levels = []
+    for place, (name, at_least) in enumerate(zip(names, reached, strict=True)):
+        assert at_least is not None
+        exact = share_at(table, marks, criterion, place).estimate(f"share of answers of {system} at “{name}” on {criterion.id}", level)
+        # as many answers as people would put there
+        levels.append(LevelCount(name, round((exact.value or 0.0) * len(marks.said)), exact, at_least))
     return CriterionResult(
         system=system,
         criterion=criterion.id,
@@ -133,10 +129,13 @@ def _criterion_by(table: Table, system: str, criterion: Criterion, grader: str, 
     said = Counter(cell.grade.label for group in cells for cell in group if cell.grade is not None and cell.grade.label is not None)
     marked = sum(any(_said(cell) for cell in group) for group in cells)
     values = table.metric(system, criterion.id, grader=grader)
+    planned = len(rows) - values.not_sampled
     failed = sum(
         not any(_said(cell) for cell in group) and any(cell.grade is not None and cell.grade.failure is not None for cell in group)
         for group in cells
     )
+    if values.not_sampled:
+        failed -= sum(bool(group) and all(_not_asked(cell) for cell in group) for group in cells)
     at = criterion.pass_at or (criterion.levels[-1].name if criterion.levels else str((criterion.range or (0, 1))[1]))
     levels = (
         [] if not criterion.levels else [_level_count(table, system, criterion, grader, name, level) for name in criterion.level_names()]
@@ -150,13 +149,17 @@ def _criterion_by(table: Table, system: str, criterion: Criterion, grader: str, 
         levels=tuple(levels),
         pass_rate=rate(passing, f"share of answers of {system} that reach “{at}” on {criterion.id}", level),
         mean_value=mean(values, f"mean value of {criterion.id} of {system}", level),
-        planned=len(rows),
+        planned=planned,
         marked=marked,
         failed=failed,
-        pending=len(rows) - marked - failed,
+        pending=planned - marked - failed,
         not_applicable=said[NOT_APPLICABLE],
         cannot_tell=said[CANNOT_TELL],
     )
+
+
+def _not_asked(cell: Cell) -> bool:
+    return cell.grade is not None and cell.grade.failure is not None and cell.grade.failure.kind == "not_recorded"
 
 
 def _said(cell: Cell) -> bool:

@@ -176,8 +176,9 @@ def _details(result: HypothesisResult) -> tuple[tuple[str, str], ...]:
         sizes.append(say.number_of(found.n_clusters, "cluster"))
     if found.n_responses is not None:
         sizes.append(say.number_of(found.n_responses, "response"))
-    if found.n_effective is not None:
-        sizes.append(f"worth {found.n_effective:.0f} independent ones")
+    if found.n_effective is not None and found.n_effective <= (found.n_responses or found.n_cases):
+        # a mean of scores may be worth more than as many passes and fails, which says nothing to a reader
+        sizes.append(f"worth {found.n_effective:.0f} independent {'marks by people' if found.scorer == 'judge-corrected' else 'ones'}")
     rows.append(("Rests on", ", ".join(sizes)))
     if result.wins is not None and result.losses is not None and result.ties is not None:
         first, second = result.systems[0], result.systems[1]

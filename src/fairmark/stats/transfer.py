@@ -84,7 +84,7 @@ def ppi_mean(
         refused = Refusal("OFF_SCALE", "a score lies outside 0 to 1", "bring the scores to the scale 0 to 1")
     elif cluster is not None:
         why = "prediction-powered inference takes answers to be independent, and these come in clusters"
-        refused = Refusal("CLUSTERED_CORRECTION", why, "use the estimator for scores that takes whole clusters (`corrected_mean`)")
+        refused = Refusal("CLUSTERED_CORRECTION", why, "use the estimator for scores that takes whole clusters (`corrected_score`)")
     elif np.all(np.isin(marks, (0.0, 1.0))):
         refused = Refusal("USE_VERDICT_STRATIFIED", "marks of pass and fail are no scores", stratify)
     elif n < FEWEST_LABELS:
