@@ -170,9 +170,27 @@ def test_the_bound_covers_the_unseen_mass_and_is_no_wider_than_it_must_be(severa
     p = p if several else p / p.sum()
     counts = generator.binomial(n, p * 0.3, size=(runs, kinds)) if several else generator.multinomial(n, p, size=runs)
     mass = ((p * 0.3 if several else p) * (counts == 0)).sum(axis=1)
-    bounds = np.array([unseen_bound(n, int(np.sum(c == 1)), int(np.sum(c == 2)), several=several) for c in counts])
+    bounds = np.array(
+        [unseen_bound(n, int(np.sum(c == 1)), int(np.sum(c == 2)), mentions=int(c.sum()) if several else None) for c in counts]
+    )
     assert 0.94 <= np.mean(bounds >= mass) <= 0.99
     assert np.mean(bounds) < 2.5 * np.mean(mass) + 0.02
+
+
+def test_one_of_many_kinds_that_are_equally_common_may_hide() -> None:
+    # 100 kinds alike, 700 cases: each is missed with a chance of .0009, and then weighs 7 / 700
+    generator = np.random.default_rng(18)
+    counts = generator.multinomial(700, np.full(100, 0.01), size=3_000)
+    mass = 0.01 * np.sum(counts == 0, axis=1)
+    rows = [(int(np.sum(c == 1)), int(np.sum(c == 2)), int(np.sum((c > 1) & (c < 10)))) for c in counts]
+    plain = np.array([unseen_bound(700, once, twice) for once, twice, _ in rows])
+    guarded = np.array([unseen_bound(700, once, twice, alike=alike) for once, twice, alike in rows])
+    assert np.mean(plain >= mass) < 0.94 < np.mean(guarded >= mass) < 0.99
+    # by hand: no kind met once, m with (1 - m)^700 / m = .05
+    m = unseen_bound(700, 0, 1, alike=5)
+    assert (1 - m) ** 700 / m == pytest.approx(0.05)
+    assert unseen_bound(700, 0, 1, alike=4) == unseen_bound(700, 0, 1) < m
+    assert "one kind missed" in unseen_kinds(np.repeat(np.arange(8), 5)).method
 
 
 def test_foretold_kinds_are_those_that_come() -> None:

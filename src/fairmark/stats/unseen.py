@@ -21,6 +21,7 @@ from fairmark.stats.intervals import FloatArray, IntArray
 FEWEST_FOR_A_CURVE = 20  # cases
 AHEAD = 25  # further cases that the new kinds are foretold for
 POINTS = 20  # of the curve, at most
+ALIKE, RARE = 5, 10  # so many kinds met fewer than so many times, and none once, are about equally common: found by simulation
 UNREAD = -1  # in the second coding: this case was coded once
 DOUBLE_CODED_SHARE, DOUBLE_CODED_LEAST = 0.2, 30  # of the cases, and cases
 
@@ -55,17 +56,36 @@ def abundance(counts: Sequence[int] | IntArray, *, n: int | None = None) -> Abun
     return Abundance(cases, len(met), once, twice, at_least, once / cases)
 
 
-def unseen_bound(n: int, once: int, twice: int, *, alpha: float = 0.05, several: bool = False) -> float:
+def unseen_bound(n: int, once: int, twice: int, *, alpha: float = 0.05, mentions: int | None = None, alike: int = 0) -> float:
     """The one-sided upper bound of the chance that the next case shows a new kind, at most 1.
 
     (f1 + 1)/n + z sqrt((f1 + 1)(1 - f1/n) + 2 max(f2, 1)) / n: Esty's normal bound (1983) with one more kind that was met
-    once, without which it is 0 wide when all kinds were met often. `several`: kinds of one case are counted one by one, the
-    counts no longer crowd each other out, and 1 - f1/n becomes 1; the bound is then of the expected number of new kinds.
+    once, without which it is 0 wide when all kinds were met often. With several kinds a case, `mentions` of kinds in all, the
+    counts do not crowd each other out and 1 - f1/n becomes 1; the bound is then of the expected number of new kinds.
+
+    `alike` is the number of kinds met 2 to 9 times. Where no kind was met once, and 5 or more of these were, kinds are about
+    equally common, and one like them may hide that weighs more than this says: at most mentions/n of them weigh m, so that
+    one of them was missed with a chance of at most mentions/n (1 - m)^n / m. The bound is then at least the m at which that
+    is alpha.
     """
-    crowding = 1.0 if several else 1 - once / n
+    crowding = 1 - once / n if mentions is None else 1.0
     z = float(-ndtri(alpha))
     bound = (once + 1) / n + z * math.sqrt((once + 1) * crowding + 2 * max(twice, 1)) / n
-    return bound if several else min(1.0, bound)
+    if once == 0 and alike >= ALIKE:
+        bound = max(bound, _one_missed(n, 1.0 if mentions is None else mentions / n, alpha))
+    return min(1.0, bound) if mentions is None else bound
+
+
+def _one_missed(n: int, mass: float, alpha: float) -> float:
+    """The m with mass (1 - m)^n / m = alpha, by bisection; the left side falls as m grows."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        m = (low + high) / 2
+        if math.log(mass / m) + n * math.log1p(-m) > math.log(alpha):
+            low = m
+        else:
+            high = m
+    return high
 
 
 def rarefied(counts: IntArray, n: int, cases: int) -> float:
@@ -168,7 +188,9 @@ def unseen_kinds(
             assumptions, refused=refused,
         )  # fmt: skip
     found = abundance(counts, n=n if several else None)
-    bound = unseen_bound(n, once, twice, alpha=alpha, several=several)
+    alike = int(np.count_nonzero((counts > 1) & (counts < RARE)))
+    bound = unseen_bound(n, once, twice, alpha=alpha, mentions=len(pairs) if several else None, alike=alike)
+    hidden = ", one kind missed" if once == 0 and alike >= ALIKE else ""
     places = sorted({round(one) for one in np.linspace(1, n, min(n, POINTS))})
     return UnseenKinds(
         n_cases=n,
@@ -185,7 +207,7 @@ def unseen_kinds(
         stop_below=float(stop_below),
         enough=bound < stop_below,
         counts=listed,
-        method="Esty's bound with one more kind, Chao2" if several else "Esty's bound with one more kind, Chao1",
+        method=f"Esty's bound with one more kind{hidden}, {'Chao2' if several else 'Chao1'}",
         assumptions=assumptions,
         warnings=("every kind was met once: the number of kinds is hardly bounded",) if once == len(codes) else (),
     )
