@@ -310,3 +310,17 @@ def test_nothing_of_a_key_is_ever_stored_or_said(tmp_path: Path, capfd: pytest.C
 
 def test_cases_of_the_bench_are_distinct() -> None:
     assert len({case.text for case in cases(12)}) == 12
+
+
+def test_what_stands_decided_early_may_be_asked_at_any_time() -> None:
+    hypothesis = Hypothesis("H1", "at_least", "guided", "deadline>=yes", "It names it", None, 0.3, primary=True)
+    with bench(replace(study(n=40), hypotheses=(hypothesis,))) as made:
+        before = made.early()
+        assert before.results["H1"].n_units == 0
+        assert not before.stop
+        made.run()
+        after = made.early()
+    assert after.results["H1"].verdict == "supported"
+    assert after.results["H1"].decided_at is not None
+    assert after.results["H1"].decided_at < 40
+    assert after.stop

@@ -24,6 +24,7 @@ from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, Sys
 from fairmark.table import Cell, Row, Table
 
 if TYPE_CHECKING:
+    from fairmark.analyse.early import Early
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
     from fairmark.store import Store
@@ -371,6 +372,14 @@ class Workbench:
         trust = calibrating.trust(self.study, table, self._calibration())
         analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=self._warnings)
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
+
+    def early(self) -> Early:
+        """What stands decided by the answers so far, however often this is asked, in a random order that the study and wave fix."""
+        from fairmark.analyse.early import early, early_plans, units
+
+        # the order in which `run` asks for cases, so that little has to wait for what is still pending
+        table, seed = self.table(), f"{self.study.name}/{self.wave}"
+        return early(table, early_plans(self.study, table, seed=seed), units(self.study, seed=seed))
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Every response with its marks, as the report shows them."""

@@ -35,14 +35,14 @@ class Early:
     refused: Mapping[str, Refusal]  # by hypothesis; those that may not, which keep the run going
 
 
-def units(study: Study, *, seed: int) -> tuple[str, ...]:
+def units(study: Study, *, seed: int | str) -> tuple[str, ...]:
     """Cases, or clusters where they are declared, in the random order in which they are to be asked."""
     names = list(dict.fromkeys(_unit(study, place) for place in range(len(study.cases))))
     random.Random(seed).shuffle(names)
     return tuple(names)
 
 
-def early_plans(study: Study, table: Table, *, seed: int | None) -> tuple[EarlyPlan, ...]:
+def early_plans(study: Study, table: Table, *, seed: int | str | None) -> tuple[EarlyPlan, ...]:
     """One plan per primary hypothesis; alpha is shared among them. Without the seed of a random order all are refused."""
     primary = [hypothesis for hypothesis in study.hypotheses if hypothesis.primary]
     order = units(study, seed=seed) if seed is not None else ()
@@ -74,7 +74,9 @@ def _unit(study: Study, place: int) -> str:
     return case.id if study.cluster is None else str(case.fields.get(study.cluster))
 
 
-def _plan(study: Study, table: Table, hypothesis: Hypothesis, n_primary: int, seed: int | None, order: Sequence[str]) -> stats.StoppingPlan:
+def _plan(
+    study: Study, table: Table, hypothesis: Hypothesis, n_primary: int, seed: int | str | None, order: Sequence[str]
+) -> stats.StoppingPlan:
     sizes: dict[str, int] = {}
     for place in range(len(study.cases)):
         sizes[_unit(study, place)] = sizes.get(_unit(study, place), 0) + 1
