@@ -185,12 +185,15 @@ def test_one_of_many_kinds_that_are_equally_common_may_hide() -> None:
     rows = [(int(np.sum(c == 1)), int(np.sum(c == 2)), int(np.sum((c > 1) & (c < 10)))) for c in counts]
     plain = np.array([unseen_bound(700, once, twice) for once, twice, _ in rows])
     guarded = np.array([unseen_bound(700, once, twice, alike=alike) for once, twice, alike in rows])
-    assert np.mean(plain >= mass) < 0.94 < np.mean(guarded >= mass) < 0.99
-    # by hand: no kind met once, m with (1 - m)^700 / m = .05
-    m = unseen_bound(700, 0, 1, alike=5)
+    assert np.mean(plain >= mass) < 0.94 < np.mean(guarded >= mass)
+    assert np.mean(guarded) < 2 * np.mean(plain)
+    # by hand: one kind missed, (1 - m)^700 / m = .05; two of them, (2/m)^2 / 2 (1 - m)^700 = .05
+    m, both = unseen_bound(700, 0, 1, alike=4), unseen_bound(700, 1, 1, alike=4)
     assert (1 - m) ** 700 / m == pytest.approx(0.05)
-    assert unseen_bound(700, 0, 1, alike=4) == unseen_bound(700, 0, 1) < m
-    assert "one kind missed" in unseen_kinds(np.repeat(np.arange(8), 5)).method
+    assert 2 / both**2 * (1 - both) ** 700 == pytest.approx(0.05)
+    assert unseen_bound(700, 0, 1, alike=3) == unseen_bound(700, 0, 1) < m < both
+    assert unseen_bound(700, 2, 1, alike=9) == unseen_bound(700, 2, 1)
+    assert "missed kinds" in unseen_kinds(np.repeat(np.arange(8), 5)).method
 
 
 def test_foretold_kinds_are_those_that_come() -> None:

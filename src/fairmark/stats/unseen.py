@@ -21,7 +21,7 @@ from fairmark.stats.intervals import FloatArray, IntArray
 FEWEST_FOR_A_CURVE = 20  # cases
 AHEAD = 25  # further cases that the new kinds are foretold for
 POINTS = 20  # of the curve, at most
-ALIKE, RARE = 5, 10  # so many kinds met fewer than so many times, and none once, are about equally common: found by simulation
+ALIKE, RARE, MET_ONCE = 4, 10, 1  # so many kinds met 2 to 9 times, and no more once, are about equally common: found by simulation
 UNREAD = -1  # in the second coding: this case was coded once
 DOUBLE_CODED_SHARE, DOUBLE_CODED_LEAST = 0.2, 30  # of the cases, and cases
 
@@ -63,25 +63,29 @@ def unseen_bound(n: int, once: int, twice: int, *, alpha: float = 0.05, mentions
     once, without which it is 0 wide when all kinds were met often. With several kinds a case, `mentions` of kinds in all, the
     counts do not crowd each other out and 1 - f1/n becomes 1; the bound is then of the expected number of new kinds.
 
-    `alike` is the number of kinds met 2 to 9 times. Where no kind was met once, and 5 or more of these were, kinds are about
-    equally common, and one like them may hide that weighs more than this says: at most mentions/n of them weigh m, so that
-    one of them was missed with a chance of at most mentions/n (1 - m)^n / m. The bound is then at least the m at which that
-    is alpha.
+    `alike` is the number of kinds met 2 to 9 times. Where 4 or more of these stand against at most one kind that was met once,
+    kinds are about equally common, and j of them, one more than were met once, may hide that weigh more than this says: at
+    most (j mentions/(n m))^j / j! sets of j such kinds weigh m, so that one of these sets was missed with a chance of at most
+    that times (1 - m)^n. The bound is then at least the m at which this is alpha.
     """
     crowding = 1 - once / n if mentions is None else 1.0
     z = float(-ndtri(alpha))
     bound = (once + 1) / n + z * math.sqrt((once + 1) * crowding + 2 * max(twice, 1)) / n
-    if once == 0 and alike >= ALIKE:
-        bound = max(bound, _one_missed(n, 1.0 if mentions is None else mentions / n, alpha))
+    if _may_hide(once, alike):
+        bound = max(bound, _missed(n, 1.0 if mentions is None else mentions / n, once + 1, alpha))
     return min(1.0, bound) if mentions is None else bound
 
 
-def _one_missed(n: int, mass: float, alpha: float) -> float:
-    """The m with mass (1 - m)^n / m = alpha, by bisection; the left side falls as m grows."""
+def _may_hide(once: int, alike: int) -> bool:
+    return once <= MET_ONCE and alike >= ALIKE
+
+
+def _missed(n: int, mass: float, kinds: int, alpha: float) -> float:
+    """The m with (kinds mass/m)^kinds / kinds! (1 - m)^n = alpha, by bisection; the left side falls as m grows."""
     low, high = 0.0, 1.0
     while high - low > 1e-12:
         m = (low + high) / 2
-        if math.log(mass / m) + n * math.log1p(-m) > math.log(alpha):
+        if kinds * math.log(kinds * mass / m) - math.lgamma(kinds + 1) + n * math.log1p(-m) > math.log(alpha):
             low = m
         else:
             high = m
@@ -190,7 +194,7 @@ def unseen_kinds(
     found = abundance(counts, n=n if several else None)
     alike = int(np.count_nonzero((counts > 1) & (counts < RARE)))
     bound = unseen_bound(n, once, twice, alpha=alpha, mentions=len(pairs) if several else None, alike=alike)
-    hidden = ", one kind missed" if once == 0 and alike >= ALIKE else ""
+    hidden = " or missed kinds" if _may_hide(once, alike) else ""
     places = sorted({round(one) for one in np.linspace(1, n, min(n, POINTS))})
     return UnseenKinds(
         n_cases=n,
