@@ -117,8 +117,14 @@ def _false_support(run: Run) -> Outcome:
 # ---------------------------------------------------------------- B6
 
 DESIGNS: list[tuple[str, float, float, dict[str, float], dict[str, float]]] = [
-    ("paired", 0.0, 0.1, {"discordance": 0.3}, {"-d": -0.1, "0": 0.0, "d/2": 0.05, "d": 0.1, "1.5d": 0.15, "2d": 0.2, "3d": 0.3}),
-    ("rate", 0.8, 0.9, {}, {"-d": 0.7, "0": 0.8, "d/2": 0.85, "d": 0.9, "1.5d": 0.95, "2d": 0.99}),
+    (
+        "paired",
+        0.0,
+        0.1,
+        {"discordance": 0.3},
+        {"-d": -0.1, "-d/2": -0.05, "0": 0.0, "d/2": 0.05, "d": 0.1, "1.5d": 0.15, "2d": 0.2, "3d": 0.3},
+    ),
+    ("rate", 0.8, 0.9, {}, {"-d": 0.7, "-d/2": 0.75, "0": 0.8, "d/2": 0.85, "d": 0.9, "1.5d": 0.95, "2d": 0.99}),
 ]
 
 
@@ -182,6 +188,6 @@ def _bank(run: Run) -> Outcome:
 
 BARS = [
     Bar("B5", "wrongly supported in at most .05 when looking after every response, in recorded order, clusters whole", _false_support),
-    Bar("B6", "a hybrid saves at least 50% on average over -d, 0, d, 1.5d, 2d, 3d, and never exceeds its cap", _savings),
+    Bar("B6", "a hybrid saves at least 50% on average over -d, -d/2, 0, d, 1.5d, 2d, 3d, and never exceeds its cap", _savings),
     Bar("B7", "a bank of 500 needs at most 20% of its cases at .10 or more from a threshold of .80, wrong in at most .05", _bank),
 ]
