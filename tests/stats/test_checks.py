@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairmark import stats
-from fairmark.stats.checks import CHECKS, run_checks, shipped_checks
+from fairmark.stats.checks import CHECKS, differences, explained, run_checks, shipped_checks
 
 INPUTS = {kind: [check["input"] for check in shipped_checks() if check["kind"] == kind] for kind in CHECKS}
 leaves = st.one_of(
@@ -93,6 +93,33 @@ def test_a_tolerance_that_is_none_fails(tol: Any) -> None:
 
 def test_an_unknown_kind_is_never_right_by_expecting_nothing() -> None:
     assert run_checks([{"id": 1, "kind": "sorcery", "input": 1, "expected": None}])["passed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "line"),
+    [
+        (0.5, 0.52, "expected 0.5, got 0.52 (off by 0.02, 0.01 allowed)"),
+        ({"a": [1, 2]}, {"a": [1, 3]}, "a: no. 2: expected 2, got 3 (off by 1, 0.01 allowed)"),
+        ({"b": 1}, {"a": 1}, "b: expected 1, and there is no such key"),
+        ([1, 2], [1], "expected 2 values, got 1"),
+        ("yes", "no", "expected 'yes', got 'no'"),
+        (True, 1, "expected True, got 1"),
+        (None, 0.3, "expected None, got 0.3"),
+        (0.3, {"refused": "NO_DATA", "why": "there is none", "next": "collect some"}, "expected 0.3, refused, NO_DATA: there is none"),
+    ],
+)
+def test_where_a_value_differs_and_by_how_much(expected: Any, got: Any, line: str) -> None:
+    assert differences(expected, got, 0.01) == [line]
+
+
+def test_what_agrees_differs_nowhere() -> None:
+    assert differences({"a": [1.0, None], "b": "x"}, {"a": [1.004, {"refused": "NO_DATA"}], "b": "x", "c": 9}, 0.01) == []
+
+
+def test_a_failure_is_explained_with_the_tolerance_of_its_check() -> None:
+    checks = [{"id": "X", "kind": "break_even", "input": [5, 20, 0.3], "expected": 0.9, "tol": 0.001}]
+    (failure,) = run_checks(checks)["failed"]
+    assert explained(failure, checks) == ["expected 0.9, got 0.812 (off by 0.088, 0.001 allowed)"]
 
 
 def test_one_bad_entry_leaves_the_others_their_answer() -> None:
