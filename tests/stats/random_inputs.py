@@ -12,6 +12,4 @@ from hypothesis import HealthCheck, settings
 
 def tried(sample: int = 200) -> settings:
     """Settings for a test on random inputs: about a second of them unless the environment asks for more."""
-    return settings(
-        max_examples=int(os.environ.get("FAIRMARK_EXAMPLES", sample)), deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    return settings(max_examples=int(os.environ.get("FAIRMARK_EXAMPLES", sample)), deadline=None, suppress_health_check=list(HealthCheck))
