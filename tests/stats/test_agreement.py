@@ -448,6 +448,11 @@ def test_icc_intervals_cover() -> None:
     assert np.mean(widths) <= 1.35 * 2 * 1.96 * float(np.std(np.array(values, dtype=np.float64)))
 
 
+def test_gaps_may_take_fleiss_kappa_below_minus_one() -> None:
+    # items (0, 1), (0, 1) and a lone 0: shares of level 0 are 1/2, 1/2 and 1, so pi = (2/3, 1/3) and p_e = 5/9; p_a = 0
+    assert stats.fleiss_kappa(np.array([[1, 1], [1, 1], [1, 0]])).value == pytest.approx(-(5 / 9) / (4 / 9))
+
+
 # ------------------------------------------------------------ random inputs
 
 some_marks = st.sampled_from([NAN, NAN, 0.0, 1.0, 1.0, 2.0, 3.0, -1.0, 0.5, 1e300, math.inf])
@@ -483,7 +488,9 @@ def test_random_inputs_give_agreement_or_a_refusal(marks: FloatArray, metric: An
         if isinstance(one, stats.Agreement):
             assert (one.value is None) == (one.refused is not None)
             if one.low is not None and one.value is not None and one.high is not None:
-                assert -1 <= one.low <= one.value <= one.high + 1e-12 <= 1 + 1e-9
+                # chance is reckoned from singly marked items too: with gaps it may leave less room than disagreement takes
+                assert one.low >= -1 or np.isnan(marks).any()
+                assert one.low <= one.value <= one.high + 1e-12 <= 1 + 1e-9
             assert one.observed is None or 0 <= one.observed <= 1
 
 
