@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,5 +80,11 @@ def test_the_readme_shows_what_the_recording_says(recorded: tuple[Path, Any]) ->
     analysis = recorded[1]["analysis"]
     shapes = {"supported": "■", "refuted": "☒", "undecided": "◧"}
     for result in analysis["hypotheses"]:
-        assert f"{result['id']}  {shapes[result['verdict']]} {result['verdict']}" in shown
+        start = f"{result['id']}  {shapes[result['verdict']]} {result['verdict']}"
+        assert start in shown
+        found = result["estimate"]
+        ends = re.search(r"between (?:just over )?(\d+) and (?:just under )?(\d+)", shown.partition(start)[2].partition("\n")[0])
+        assert (ends is None) == (found["refused"] is not None)
+        if ends is not None:
+            assert sorted(map(int, ends.groups())) == sorted(round(abs(end) * 100) for end in (found["low"], found["high"]))
     assert analysis["trust"][0]["say"] in shown
