@@ -1,4 +1,4 @@
-"""The house: five storeys, imports go down only, rooms on a storey do not know each other, no circles."""
+"""The house: six storeys, imports go down only, rooms on a storey do not know each other, no circles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ SOURCE = Path(fairmark.__file__).parent
 STOREYS = [
     {"errors", "rubric", "records", "results", "study"},  # nouns
     {"load", "store", "providers", "graders", "calls", "table", "stats"},  # hands
-    {"run", "grade", "calibrate", "analyse", "report", "plan"},  # steps
+    {"run", "grade", "people", "calibrate", "analyse", "report", "plan"},  # steps
     {"workbench"},  # bench
+    {"web"},  # windows
     {"cli"},  # doors
 ]
 NOUNS = STOREYS[0]
@@ -22,12 +23,12 @@ STATS_MAY_KNOW = {"results", "errors"}
 LIBRARIES = {  # who may speak to which library
     "sqlalchemy": {"store"},
     "alembic": {"store"},
-    "aiohttp": {"providers"},
+    "aiohttp": {"providers", "web"},
     "ruamel": {"load"},
     "pydantic": {"load"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "web"},
     "xllamacpp": {"providers"},
 }
 

@@ -28,10 +28,14 @@ FailureKind = Literal[
     "unreadable_grade",  # a grader's answer names no offered level
     "bad_label",  # a label that is not on the criterion's scale
     "stale_mark",  # a person's mark that was given to another answer
+    "withdrawn",  # a person took the mark back
+    "not_covered",  # a person found that the rubric does not cover this response
     "no_response",  # nothing to grade, because the response failed
     "budget",  # not asked: the budget was used up
     "cancelled",  # not finished: the run was stopped
 ]
+ADJUDICATED = "adjudicated"  # rater of the marks that settle a disagreement; no person may be called so
+
 # asking the same again later may well succeed
 TRANSIENT: frozenset[str] = frozenset(
     {"rate_limited", "server_error", "connection", "timeout", "broken_reply", "empty_reply", "auth", "budget", "cancelled", "no_response"}
@@ -176,6 +180,62 @@ class Grade:
     answer: Answer | None = None  # what the grader's model said, with its cost; None for checks and people
     source: str = ""  # digest of the recorded mark, which binds it to the one answer it saw
     at: int = 0  # UTC, nanoseconds since 1970
+    seconds: float | None = None  # that a person spent on it; None for checks, LLM graders and recorded marks
+
+
+AssignmentKind = Literal["training", "together", "work", "repeat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One response that one person is asked to mark, and how it came to be chosen."""
+
+    id: str  # random; the only name that the person's browser sees
+    study: str  # name of the study and wave
+    person: str  # pseudonym
+    kind: AssignmentKind  # training: its marks are known; together: all people mark it first; repeat: shown a second time
+    response: str  # key of the response; id of the training item
+    case_id: str | None  # None once it was forgotten
+    system: str
+    trial: int
+    place: float  # in this person's random order
+    repeat: int = 0  # 1 where the person has marked it before
+    second: bool = False  # whether somebody else marks it too and came first in the draw
+    stratum: str = ""  # within which it was drawn
+    probability: float | None = None  # with which it was drawn; None where nothing was drawn, as for training
+    round: int = 1
+    pair: str = ""  # shared by two responses that stand side by side
+    side: int = 0  # 0 left, 1 right
+    at: int = 0  # UTC, nanoseconds since 1970
+
+
+ActKind = Literal[
+    "mark",  # a label, reason or evidence on one criterion, or its withdrawal
+    "skip",  # the response is put to the end
+    "undo",  # an earlier act is taken back
+    "redo",  # and done again
+    "note",  # a field note, or its withdrawal
+    "code",  # notes are sorted into codes
+    "reveal",  # somebody looked at what was hidden
+    "adjudicate",  # a disagreement is settled
+    "open",  # an owner opens the next stage
+    "look",  # a grader is measured on the test part
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that a person did while marking. Acts are only ever added."""
+
+    id: str  # made where it was done, so that sending it twice does it once
+    study: str  # name of the study and wave
+    person: str
+    kind: ActKind
+    content: Mapping[str, Json] = field(default_factory=dict)
+    assignment: str = ""  # id of the assignment it belongs to
+    case_id: str | None = None  # None: of no case, or forgotten
+    at: int = 0  # UTC, nanoseconds since 1970
+    seq: int = 0  # place in the journal; given by the store
 
 
 class Provider(Protocol):

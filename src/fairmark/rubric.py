@@ -11,6 +11,7 @@ Scale = Literal["nominal", "ordinal", "interval"]
 
 NOT_APPLICABLE = "not applicable"
 CANNOT_TELL = "cannot tell"
+NOT_COVERED = "not covered"  # what a person says where the rubric does not cover a response; it is stored as a failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fairmark.results import Deviation
 from fairmark.rubric import Rubric
 
 SystemKind = Literal["model", "http", "python", "command", "recorded"]
-GraderKind = Literal["llm", "check", "recorded"]
+GraderKind = Literal["llm", "check", "recorded", "people"]
 Chosen = Literal["all", "random", "stratified", "self-selected", "unknown"]
 HypothesisKind = Literal["better", "at_least", "at_most", "no_worse_than"]
 
@@ -137,6 +137,45 @@ class CalibrationSet:
 
 
 @dataclass(frozen=True, slots=True)
+class People:
+    """Who marks in the browser, which responses, and what they are shown."""
+
+    roster: tuple[str, ...]  # pseudonyms of those who mark
+    adjudicators: tuple[str, ...] = ()  # pseudonyms of those who settle disagreements; they may mark too
+    name: str = "people"  # the grader that their marks belong to
+    criteria: tuple[str, ...] = ()  # what they mark
+    share: float = 1.0  # of the responses of each system that are marked, 0 to 1
+    twice: float = 0.0  # of the marked responses, those that a second person marks too
+    repeats: float = 0.0  # of a person's responses, those shown a second time unannounced
+    together: int = 0  # cases that everybody marks before the rest is given out
+    strata: str | None = None  # criterion whose LLM marks make the strata of the draw
+    show: tuple[str, ...] = ("input",)  # input, expected and columns of the cases; nothing else is shown
+    pairs: bool = False  # whether two systems' responses to one case stand side by side
+    reasons: tuple[str, ...] = ()  # criteria on which a reason is required
+    training: CalibrationSet | None = None  # responses with known marks, shown first
+    guideline: str = ""  # text of the guideline; a new text voids the marks given by the old one
+
+    def document(self) -> dict[str, Json]:
+        """What is frozen: how marks come about. Who marks may change during a study."""
+        return {
+            "criteria": list(self.criteria),
+            "share": self.share,
+            "twice": self.twice,
+            "repeats": self.repeats,
+            "together": self.together,
+            "strata": self.strata,
+            "show": list(self.show),
+            "pairs": self.pairs,
+            "guideline": self.guideline,
+        }
+
+    @property
+    def version(self) -> str:
+        """Names the guideline in keys; empty where there is none."""
+        return digest(self.guideline)[:16] if self.guideline else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One expectation, written down before the data."""
 
@@ -200,6 +239,7 @@ class Study:
     budget: Budget = Budget()
     interests: Mapping[str, str] = field(default_factory=dict)  # who shaped this assessment
     calibration: CalibrationSet | None = None
+    people: People | None = None
     concurrency: int = 8  # requests in flight per endpoint
 
     def document(self) -> dict[str, Any]:
@@ -224,6 +264,7 @@ class Study:
             },
             "systems": {name: digest(spec.identity()) for name, spec in self.systems.items()},
             "graders": {name: digest(grader_document(spec)) for name, spec in self.graders.items()},
+            **({"people": self.people.document()} if self.people is not None else {}),
             "cases": {case.id: digest([list(case.input), case.expected, dict(case.fields)]) for case in self.cases},
         }
 
@@ -265,7 +306,7 @@ def deviations(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Devia
     """Every part of the plan that differs from the frozen document, in the order of the document."""
     found: list[Deviation] = []
     singular = {"hypotheses": "hypothesis", "criteria": "criterion", "systems": "system", "graders": "grader", "cases": "case"}
-    for part in ("question", "cluster", "groups", "trials", "plan", "population"):
+    for part in ("question", "cluster", "groups", "trials", "plan", "population", "people"):
         if canonical(frozen.get(part)) != canonical(now.get(part)):
             found.append(Deviation(part, f"changed from {canonical(frozen.get(part))} to {canonical(now.get(part))}"))
     for part, word in singular.items():

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairmark.errors import Mistake
-from fairmark.records import Case, Grade, Response
+from fairmark.records import ADJUDICATED, Case, Grade, Response
 from fairmark.results import Scorer
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Score
 from fairmark.study import Chosen, Study
@@ -28,6 +28,14 @@ Kind = Literal["check", "llm", "human"]
 # where several kinds of grader mark one criterion, the first of these that does decides it
 PRECEDENCE: tuple[Kind, ...] = ("human", "check", "llm")
 SCORERS: Mapping[Kind, Scorer] = {"human": "human", "check": "code", "llm": "judge-raw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How a response stood in the draw of those that people mark."""
+
+    stratum: str  # within its system; empty where nothing but chance decided
+    probability: float  # the share of the stratum that people are asked to mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +170,8 @@ class Audited:
     not_applicable: int  # responses to which the criterion does not apply, by whoever says so
     fine: FloatArray  # the grader's own level, also where the target only asks whether a level is reached
     probability: FloatArray  # with which each marked response was chosen; NaN where nobody says
+    stratum: IntArray  # of the draw, numbered as in `strata`; -1 where that is not known
+    strata: tuple[str, ...] = ()
 
     @property
     def n_marks(self) -> int:
@@ -187,6 +197,7 @@ class Table:
 
     study: Study
     rows: tuple[Row, ...]
+    drawn: Mapping[tuple[str, str, int], Drawn] = field(default_factory=dict)  # by case, system and trial: for people at the page
     _case_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _cluster_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _by_system: Mapping[str, tuple[Row, ...]] = field(init=False, repr=False, default_factory=dict)
@@ -247,7 +258,7 @@ class Table:
         present: dict[Kind, str] = {}
         for name, spec in self.study.graders.items():
             if criterion in spec.criteria:
-                kind: Kind = "human" if spec.kind == "recorded" else spec.kind
+                kind = _kind_of(self.study, name)
                 present.setdefault(kind, name)
         for kind in PRECEDENCE:
             if kind in present:
@@ -405,12 +416,13 @@ class Table:
             off,
             fine,
             self._probabilities(people[0], criterion.id, kept),
+            *self._strata(people[0], kept),
         )
 
     def _audited_score(self, rows: Sequence[Row]) -> Audited | None:
         used = [c.id for c in self.study.rubric if c.weight != 0 or c.gate]
         by = {name: decided[0] for name in used if (decided := self.deciding(name)) is not None}
-        sampled = [n for n in by if self.study.graders[by[n]].kind == "recorded" and self.study.graders[by[n]].chosen != "all"]
+        sampled = [n for n in by if self.deciding(n) == (by[n], "human") and self.study.graders[by[n]].chosen != "all"]
         seconds = {name: second for name in sampled if (second := self.second_grader(name)) is not None}
         if not sampled or len(seconds) < len(sampled):
             return None
@@ -443,6 +455,7 @@ class Table:
             off,
             said,
             nobody_says,
+            np.full(len(rows), -1),
         )
 
     def _units(self, rows: Sequence[Row]) -> tuple[IntArray, IntArray, IntArray | None]:
@@ -454,6 +467,9 @@ class Table:
 
     def _probabilities(self, people: str, criterion: str, rows: Sequence[Row]) -> FloatArray:
         """With what probability each row was chosen for marking; NaN where nobody says."""
+        if self.study.graders[people].kind == "people":
+            drawn = [self.drawn.get((row.case.id, row.system, row.trial)) for row in rows]
+            return np.array([np.nan if one is None else one.probability for one in drawn], dtype=np.float64)
         key = people, criterion
         if key not in self._chances:
             self._chances[key] = {
@@ -469,6 +485,19 @@ class Table:
             chances.get((row.case.id, row.system, row.trial), chances.get((row.case.id, "", row.trial)) if lone else None) for row in rows
         ]
         return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
+
+    def _strata(self, people: str, rows: Sequence[Row]) -> tuple[IntArray, tuple[str, ...]]:
+        """The strata of the draw that people at the page were given, as numbers and names; -1 and none for marks made elsewhere."""
+        if self.study.graders[people].kind != "people":
+            return np.full(len(rows), -1), ()
+        drawn = [self.drawn.get((row.case.id, row.system, row.trial)) for row in rows]
+        answered = [row.response is not None and row.response.answer is not None for row in rows]
+        names = [
+            "of no answer" if not there else "not ready" if one is None else one.stratum for there, one in zip(answered, drawn, strict=True)
+        ]
+        known = tuple(dict.fromkeys(sorted(names)))
+        number = {name: place for place, name in enumerate(known)}
+        return np.array([number[name] for name in names], dtype=np.int64), known
 
     def chances(self, system: str, on: str) -> FloatArray | None:
         """With what probability each response in the metric `on` was chosen for people's marks; None unless all of that is said."""
@@ -554,7 +583,7 @@ class Table:
 
 def _kind_of(study: Study, grader: str) -> Kind:
     kind = study.graders[grader].kind
-    return "human" if kind == "recorded" else kind
+    return kind if kind == "check" or kind == "llm" else "human"
 
 
 def _best(criterion: Criterion) -> str:
@@ -569,8 +598,11 @@ def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
     applies = np.ones(len(cells), dtype=np.bool_)
     sampled = np.zeros(len(cells), dtype=np.bool_)
     stale = np.zeros(len(cells), dtype=np.bool_)
-    for place, group in enumerate(cells):
+    for place, every in enumerate(cells):
         nothing, does_not_apply = True, False
+        settled = [cell for cell in every if cell.rater == ADJUDICATED and cell.grade is not None and cell.grade.label is not None]
+        # a hidden repeat says how steady a person is; it is no second opinion
+        group = settled or [cell for cell in every if cell.kind != "human" or cell.repeat == 0]
         for cell in group:
             grade = cell.grade
             if grade is None:

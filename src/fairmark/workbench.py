@@ -15,13 +15,14 @@ from fairmark import __version__
 from fairmark import analyse as analysing
 from fairmark import calibrate as calibrating
 from fairmark import grade as grading
+from fairmark import people as peopling
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, SystemSpec
-from fairmark.table import Cell, Row, Table
+from fairmark.table import Cell, Drawn, Row, Table
 
 if TYPE_CHECKING:
     from fairmark.analyse.early import Early
@@ -350,13 +351,60 @@ class Workbench:
             where = (task.item.case_id, task.item.system, task.item.trial)
             grader = task.grader
             cells.setdefault(where, []).append(Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade))
+        drawn: Mapping[peopling.Where, Drawn] = {}
+        if self.study.people is not None:
+            assignments = self.store.people.assignments(self._plan_name)
+            said = peopling.said_of(self.store.people.acts(self._plan_name))
+            for place, marked in peopling.cells(self.study, slots, assignments, said, self.store).items():
+                cells.setdefault(place, []).extend(marked)
+            ready = peopling.eligible(slots)
+            strata = peopling.strata_of(self.study, ready, self._verdicts(slots))
+            drawn = peopling.drawn(strata, assignments, ready)
         return Table(
             self.study,
             tuple(
                 Row(slot.case, slot.system, slot.trial, slot.response, tuple(cells.get((slot.case.id, slot.system, slot.trial), ())))
                 for slot in slots
             ),
+            drawn,
         )
+
+    # ------------------------------------------------------------ people
+
+    def assign(self, *, share: float | None = None) -> peopling.Draw:
+        """Draws the responses that people are still to mark, and notes who marks them. `share` overrides the study's."""
+        slots = self.slots()
+        rows = self.store.people
+        said = peopling.said_of(rows.acts(self._plan_name))
+        drawn = peopling.draw(
+            self.study,
+            slots,
+            rows.assignments(self._plan_name),
+            name=self._plan_name,
+            at=time.time_ns(),
+            begun=said,
+            verdicts=self._verdicts(slots),
+            share=share,
+        )
+        rows.assign(drawn.assignments)
+        return drawn
+
+    def desk(self) -> peopling.Desk:
+        """The marking page's side of the study: what each person is shown, says and takes back."""
+        return peopling.Desk(self.study, self.store, self._plan_name, self.slots)
+
+    def _verdicts(self, slots: Sequence[Slot]) -> dict[peopling.Where, peopling.Verdict]:
+        """What the first LLM grader says on the criterion of the strata, where the study asks for strata."""
+        people = self.study.people
+        if people is None or people.strata is None:
+            return {}
+        names = self.study.rubric[people.strata].level_names()
+        found: dict[peopling.Where, peopling.Verdict] = {}
+        for task in self.tasks(slots, kind="llm"):
+            place = (task.item.case_id, task.item.system, task.item.trial)
+            if task.grader.criterion == people.strata and task.grade is not None and task.grade.label in names and place not in found:
+                found[place] = peopling.Verdict(names.index(task.grade.label), task.grade.confidence)
+        return found
 
     def calibrate(self) -> tuple[Trust, ...]:
         """How far each LLM grader's marks are borne out by other marks on the same answers."""

@@ -109,7 +109,10 @@ def _shared(first: Audited, second: Audited) -> tuple[Audited, Audited]:
 
 def _at(audited: Audited, places: list[int]) -> Audited:
     index = np.array(places, dtype=np.int64)
-    rows = {name: getattr(audited, name)[index] for name in ("said", "worst", "best", "answered", "case", "trial", "fine", "probability")}
+    rows = {
+        name: getattr(audited, name)[index]
+        for name in ("said", "worst", "best", "answered", "case", "trial", "fine", "probability", "stratum")
+    }
     return replace(audited, **rows, cluster=None if audited.cluster is None else audited.cluster[index])
 
 
@@ -141,7 +144,9 @@ def _labels(mark: FloatArray) -> IntArray:
 
 
 def _strata(table: Table, audited: Audited, on: str) -> tuple[IntArray, dict[int, str]]:
-    """The grader's verdicts within which marks were drawn, as codes and in words."""
+    """The grader's verdicts within which marks were drawn, or finer strata of the draw, as codes and in words."""
+    if _drawn_within(audited) is audited.stratum:
+        return audited.stratum, dict(enumerate(audited.strata))
     criterion, level = table.target(on)
     fine = level is None or _drawn_within(audited) is audited.fine
     words = [f"“{name}”" for name in criterion.level_names()] if fine else [f"below “{level}”", f"“{level}” or better"]
@@ -149,15 +154,16 @@ def _strata(table: Table, audited: Audited, on: str) -> tuple[IntArray, dict[int
     return codes.astype(np.int64), dict(enumerate([*words, "not readable", "of no answer"]))
 
 
-def _drawn_within(audited: Audited) -> FloatArray | None:
-    """The grader's verdicts within which marks were drawn with equal probability; None where they were not."""
+def _drawn_within(audited: Audited) -> FloatArray | IntArray | None:
+    """The grader's verdicts, or finer strata, within which marks were drawn with equal probability; None where they were not."""
     if audited.chosen == "random":
         return audited.said
     asked = audited.answered & ~np.isnan(audited.worst)
     chances = audited.probability[asked]
     if np.isnan(chances).any():
         return None
-    for strata in (audited.said, audited.fine):
+    within: tuple[FloatArray | IntArray, ...] = (audited.said, audited.fine, *((audited.stratum,) if audited.strata else ()))
+    for strata in within:
         if all(np.ptp(chances[strata[asked] == code]) < SAME_CHANCE for code in np.unique(strata[asked])):
             return strata
     return None

@@ -16,6 +16,7 @@ from fairmark.graders.by_rule import CheckGrader, wrong_cuts
 from fairmark.graders.checks import CHECKS, Check, Finding, Settled, check_names, find_check, python_function
 from fairmark.graders.labels import of_numbers
 from fairmark.graders.llm import OPTIONS, LlmGrader
+from fairmark.graders.person import PersonGrader, fields_shown
 from fairmark.graders.recorded import RecordedGrader
 from fairmark.graders.settings import Setting, with_defaults, wrong_settings
 from fairmark.records import Grader, digest
@@ -28,10 +29,12 @@ __all__ = [
     "CheckGrader",
     "Finding",
     "LlmGrader",
+    "PersonGrader",
     "RecordedGrader",
     "Setting",
     "Settled",
     "build",
+    "fields_shown",
     "from_function",
     "problems",
 ]
@@ -88,8 +91,9 @@ def _build(study: Study) -> tuple[tuple[Grader, ...], list[Problem]]:
             graders += _checks(name, spec, criteria, study, wrong)
         elif spec.kind == "llm":
             graders += _llms(name, spec, criteria, wrong)
-        else:
+        elif spec.kind == "recorded":
             graders += _people(name, spec, criteria, study, wrong)
+        # people at the marking page mark what they are assigned, not every response
     return tuple(graders), wrong
 
 

@@ -79,11 +79,16 @@ class LlmGrader:
 
     def fence(self, item: Item) -> str:
         """The delimiter for this item: 28 letters, over 128 bits of a digest, that occur nowhere in what they fence."""
-        data = "\n".join((plain_text(item.input), item.reference or "", item.output)).lower()
+        data = "\n".join(text for _, text in self.parts(item)).lower()
         count = 0
         while (letters := _letters(self._digest(item, f"fence {count}"))) in data:
             count += 1
         return letters
+
+    def parts(self, item: Item) -> tuple[tuple[str, str], ...]:
+        """What is fenced of an item, each text under its name."""
+        reference = (("reference", item.reference),) if item.reference is not None else ()
+        return (("request", plain_text(item.input)), *reference, ("response", item.output))
 
     def ask(self, item: Item) -> Question:
         return self._question(item, "", dict(self.model.options))
@@ -154,11 +159,7 @@ class LlmGrader:
 
     def _user(self, item: Item) -> str:
         fence = self.fence(item)
-        parts = [("request", plain_text(item.input))]
-        if item.reference is not None:
-            parts.append(("reference", item.reference))
-        parts.append(("response", item.output))
-        body = "".join(f"[{fence} {part}]\n{defused(text)}\n" for part, text in parts)
+        body = "".join(f"[{fence} {part}]\n{defused(text)}\n" for part, text in self.parts(item))
         return f"{body}[{fence} end]\nMark the response."
 
     def _schema(self, order: tuple[str, ...]) -> dict[str, Json]:

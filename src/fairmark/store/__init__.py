@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ from fairmark.errors import CannotDo
 from fairmark.records import Grade, Response, canonical
 from fairmark.store import documents
 from fairmark.store.opening import in_file, in_memory, run, trouble
-from fairmark.store.tables import content, forgotten, grade, intent, plan, response
+from fairmark.store.people import PeopleRows, Posted, Session
+from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, plan, response
 
-__all__ = ["FrozenPlan", "Orphan", "Store"]
+__all__ = ["FrozenPlan", "Orphan", "PeopleRows", "Posted", "Session", "Store"]
 
 GROUP_ROWS = 2000
 CHUNK = 10_000  # keys in one query
@@ -88,6 +89,7 @@ class Store:
         self._door = threading.Lock()  # nothing is queued behind the word that ends the queue
         self._closed = False
         self._writer: threading.Thread | None = None
+        self.people = PeopleRows(self._put, self._reading, _add_bodies, _add_grades, _hash, _column)
         if not read_only:
             self._writer = threading.Thread(target=self._write_all, name="fairmark-store", daemon=True)
             self._writer.start()
@@ -144,19 +146,7 @@ class Store:
 
     def add_grade(self, record: Grade) -> Future[None]:
         """Adds a grade; it takes the place of an earlier one of the same key. `ValueError` for NaN and infinity."""
-        row = _row(
-            key=record.key,
-            case_id=record.case_id,
-            criterion=record.criterion,
-            grader=record.grader,
-            rater=record.rater,
-            repeat=record.repeat,
-            failure=record.failure.kind if record.failure else None,
-            source=record.source,
-            usd=record.answer.cost_usd if record.answer else None,
-            at=record.at,
-        )
-        return self._put(_Rows(grade, row, documents.write(record)))
+        return self._put(_grade_row(record))
 
     def freeze(self, study: str, fingerprint: str, document: Mapping[str, Any], at: int, code: str) -> None:
         """Records a plan, unless it is the one that was recorded last for this study."""
@@ -182,15 +172,16 @@ class Store:
 
         def write(connection: Connection) -> None:
             counts = []
-            for table in (response, grade):
+            for table in (response, grade, act):
                 hashes = select(table.c.record).where(table.c.case_id == name)
                 run(connection, update(content).where(content.c.hash.in_(hashes)).values(text=None))
                 done = connection.execute(update(table).where(table.c.case_id == name).values(case_id=None))
                 counts.append(done.rowcount)
+            run(connection, update(assignment).where(assignment.c.case_id == name).values(case_id=None))
             renamed = _forget_in_plans(connection, case_id)
             if sum(counts) or renamed:
                 run(connection, insert(forgotten).values(at=time.time_ns(), responses=counts[0], grades=counts[1]))
-            emptied.append(sum(counts))
+            emptied.append(sum(counts[:2]))
 
         self._put(write).result()
         if self.path is not None:
@@ -242,7 +233,15 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """How many rows of each kind there are."""
-        tables = {"plans": plan, "intents": intent, "responses": response, "grades": grade, "forgotten": forgotten}
+        tables = {
+            "plans": plan,
+            "intents": intent,
+            "responses": response,
+            "grades": grade,
+            "assignments": assignment,
+            "acts": act,
+            "forgotten": forgotten,
+        }
         with self._reading() as connection:
             return {name: connection.execute(select(func.count()).select_from(table)).scalar_one() for name, table in tables.items()}
 
@@ -389,13 +388,37 @@ def _add(connection: Connection, waiting: list[_Rows]) -> None:
             row["record"] = _hash(rows.body)
             bodies[row["record"]] = rows.body
         by_table.setdefault(rows.table.name, (rows.table, []))[1].append(row)
+    _add_bodies(connection, bodies)
+    for table, rows_of in by_table.values():
+        connection.execute(insert(table), rows_of)
+
+
+def _add_bodies(connection: Connection, bodies: Mapping[str, str]) -> None:
+    """Adds texts under their hashes. A text that was forgotten and is said again is there again."""
     if bodies:
-        # a text that was forgotten and is said again is there again
         adding = upsert(content)
         adding = adding.on_conflict_do_update(index_elements=["hash"], set_={"text": adding.excluded.text})
         connection.execute(adding, [{"hash": name, "text": body} for name, body in bodies.items()])
-    for table, rows_of in by_table.values():
-        connection.execute(insert(table), rows_of)
+
+
+def _grade_row(record: Grade) -> _Rows:
+    row = _row(
+        key=record.key,
+        case_id=record.case_id,
+        criterion=record.criterion,
+        grader=record.grader,
+        rater=record.rater,
+        repeat=record.repeat,
+        failure=record.failure.kind if record.failure else None,
+        source=record.source,
+        usd=record.answer.cost_usd if record.answer else None,
+        at=record.at,
+    )
+    return _Rows(grade, row, documents.write(record))
+
+
+def _add_grades(connection: Connection, records: Sequence[Grade]) -> None:
+    _add(connection, [_grade_row(record) for record in records])
 
 
 def _forget_in_plans(connection: Connection, case_id: str) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from fairmark.errors import CannotDo
 from fairmark.store.tables import metadata
 
-SCHEMA = "0001"  # the newest migration
+SCHEMA = "0002"  # the newest migration
 APPLICATION = 0x66616972  # "fair" in SQLite's application_id
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps next to the file
 # no shared memory there, so two processes would not see each other's locks

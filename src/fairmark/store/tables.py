@@ -81,6 +81,66 @@ grade = Table(
     sqlite_autoincrement=True,
 )
 
+# what people are asked to mark, and how it was chosen
+assignment = Table(
+    "assignment",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),  # random; the only name a person's browser sees
+    Column("study", String, nullable=False),  # name and wave
+    Column("person", String, nullable=False),
+    Column("kind", String, nullable=False),  # training, together, work or repeat
+    Column("response", String, nullable=False),  # key of the response
+    Column("case_id", String),  # NULL once it was forgotten
+    Column("system", String, nullable=False),
+    Column("trial", Integer, nullable=False),
+    Column("place", Float, nullable=False),  # in the person's random order
+    Column("repeat", Integer, nullable=False),
+    Column("second", Integer, nullable=False),
+    Column("stratum", String, nullable=False),
+    Column("probability", Float),  # NULL where nothing was drawn
+    Column("round", Integer, nullable=False),
+    Column("pair", String, nullable=False),
+    Column("side", Integer, nullable=False),
+    Column("at", Integer, nullable=False),
+    Index("ix_assignment_person", "study", "person"),
+    Index("ix_assignment_case", "case_id"),
+    sqlite_autoincrement=True,
+)
+
+# everything that people did while marking; their labels stand in `grade` as well
+act = Table(
+    "act",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),  # made in the browser: sending it twice does it once
+    Column("study", String, nullable=False),  # name and wave
+    Column("person", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("assignment", String, nullable=False),  # id of the assignment, or empty
+    Column("case_id", String),  # NULL where it is of no case, or once it was forgotten
+    Column("at", Integer, nullable=False),
+    Column("record", String(64), ForeignKey("content.hash"), nullable=False),
+    Index("ix_act_person", "study", "person", "seq"),
+    Index("ix_act_assignment", "assignment", "seq"),
+    Index("ix_act_case", "case_id"),
+    sqlite_autoincrement=True,
+)
+
+# who may come in; the tokens themselves are nowhere
+session = Table(
+    "session",
+    metadata,
+    Column("token", String(64), primary_key=True),  # SHA-256 of the token
+    Column("study", String, nullable=False),  # name and wave
+    Column("person", String, nullable=False),
+    Column("role", String, nullable=False),  # grader, adjudicator or owner
+    Column("kind", String, nullable=False),  # link, which opens one session, or session
+    Column("at", Integer, nullable=False),
+    Column("until", Integer, nullable=False),
+    Column("ended", Integer),  # when the link was used or the session ended; NULL: still good
+)
+
 forgotten = Table(
     "forgotten",
     metadata,

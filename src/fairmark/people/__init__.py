@@ -1,0 +1,28 @@
+"""People mark: which responses, who, in which order; what they say and take back; and how disagreements are settled."""
+
+from fairmark.people.assign import Draw, Verdict, Where, draw, drawn, eligible, strata_of, where
+from fairmark.people.cells import cells
+from fairmark.people.desk import Desk, Done, Pane, Progress, View, person_grader
+from fairmark.people.marks import Note, Said, State, said_of
+
+__all__ = [
+    "Desk",
+    "Done",
+    "Draw",
+    "Note",
+    "Pane",
+    "Progress",
+    "Said",
+    "State",
+    "Verdict",
+    "View",
+    "Where",
+    "cells",
+    "draw",
+    "drawn",
+    "eligible",
+    "person_grader",
+    "said_of",
+    "strata_of",
+    "where",
+]

@@ -1,0 +1,89 @@
+"""People's marks as cells of the table: those that stand, those still to come, and those that a change has voided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fairmark.people.assign import Where, where
+from fairmark.people.desk import item_of, person_grader
+from fairmark.people.marks import Said, State
+from fairmark.records import ADJUDICATED, Assignment, Failure, Grade, Item, Slot, digest, grade_key
+from fairmark.store import Store
+from fairmark.study import Study
+from fairmark.table import Cell
+
+
+def cells(
+    study: Study, slots: Sequence[Slot], assignments: Sequence[Assignment], said: Mapping[str, State], store: Store
+) -> dict[Where, list[Cell]]:
+    """Of each response the cells of the people who were asked to mark it, training left out.
+
+    A cell without a grade is still to come. A mark that was given to another response, wording or guideline is a
+    `stale_mark`: it counts as little as none, and says what has changed. `said` are the marks that stand by assignment.
+    """
+    people = study.people
+    if people is None:
+        return {}
+    by_key = {slot.key: slot for slot in slots}
+    by_where = {where(slot): slot for slot in slots}
+    items: dict[str, Item] = {}
+    wanted: dict[tuple[str, str], tuple[Assignment, Where, str]] = {}  # (assignment or response, criterion) -> key
+    settled: dict[tuple[str, str], tuple[Where, str]] = {}
+    for one in assignments:
+        slot = by_key.get(one.response)
+        item = item_of(slot) if slot is not None else None
+        if one.kind == "training" or slot is None or item is None:
+            continue
+        items[slot.key] = item
+        for criterion in people.criteria:
+            key = grade_key(person_grader(study, criterion, one.person), item, repeat=one.repeat)
+            wanted[one.id, criterion] = (one, where(slot), key)
+            if (slot.key, criterion) not in settled:
+                settled[slot.key, criterion] = where(slot), grade_key(person_grader(study, criterion, ADJUDICATED), item)
+    stored = store.grades([key for _, _, key in wanted.values()] + [key for _, key in settled.values()])
+    found: dict[Where, list[Cell]] = {}
+    marked: set[tuple[Where, str, str, int]] = set()
+    for (_, criterion), (one, place, key) in wanted.items():
+        grade = stored.get(key)
+        if grade is not None and grade.failure is not None and grade.failure.kind == "withdrawn":
+            grade = None
+        if grade is None and (old := _said(said, one.id, criterion)) is not None:
+            grade = _stale(study, one, criterion, old, key)
+        elif grade is not None:
+            marked.add((place, criterion, one.person, one.repeat))
+        found.setdefault(place, []).append(Cell(people.name, "human", criterion, one.person, one.repeat, grade))
+    for (_, criterion), (place, key) in settled.items():
+        if (grade := stored.get(key)) is not None and grade.label is not None:
+            found.setdefault(place, []).append(Cell(people.name, "human", criterion, ADJUDICATED, 0, grade))
+    for one in assignments:
+        place = (one.case_id or "", one.system, one.trial)
+        if one.kind == "training" or one.response in by_key or place not in by_where:
+            continue
+        for criterion in people.criteria:
+            old = _said(said, one.id, criterion)
+            if old is not None and (place, criterion, one.person, one.repeat) not in marked:
+                cell = Cell(people.name, "human", criterion, one.person, one.repeat, _stale(study, one, criterion, old, ""))
+                found.setdefault(place, []).append(cell)
+    return found
+
+
+def _said(said: Mapping[str, State], assignment: str, criterion: str) -> Said | None:
+    state = said.get(assignment)
+    one = state.said.get(criterion) if state is not None else None
+    return one if one is not None and one.label is not None else None
+
+
+def _stale(study: Study, one: Assignment, criterion: str, said: Said, key: str) -> Grade:
+    assert study.people is not None
+    if key == "":
+        changed = "the response"
+    elif said.wording != digest(study.rubric[criterion].wording())[:16]:
+        changed = f"the wording of {criterion}"
+    elif said.guideline != study.people.version:
+        changed = "the guideline"
+    else:
+        changed = "what people are shown of the case"
+    why = f"{changed} has changed since {one.person} marked it; the mark does not count for the present one"
+    grade = Grade(said.key, one.case_id or "", criterion, study.people.name, one.person, one.repeat, at=one.at)
+    return replace(grade, failure=Failure("stale_mark", study.people.name, why), seconds=said.seconds)
