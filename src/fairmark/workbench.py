@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairmark import __version__
 from fairmark import analyse as analysing
+from fairmark import audit as auditing
 from fairmark import calibrate as calibrating
 from fairmark import grade as grading
 from fairmark import people as peopling
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
+from fairmark.graders import LlmGrader
 from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
@@ -409,6 +411,90 @@ class Workbench:
     def calibrate(self) -> tuple[Trust, ...]:
         """How far each LLM grader's marks are borne out by other marks on the same answers."""
         return calibrating.trust(self.study, self.table(), self._calibration())
+
+    def audit_plans(
+        self,
+        grader: str | None = None,
+        criterion: str | None = None,
+        experiments: Sequence[str] | None = None,
+        *,
+        cases: int = auditing.CASES,
+        families: Mapping[str, str] | None = None,
+    ) -> tuple[auditing.AuditPlan, ...]:
+        """What an audit of each LLM grader, or of the named one, would ask, with what the store holds of it. Nothing is sent."""
+        table = self.table()
+        names = [name for name, spec in self.study.graders.items() if spec.kind == "llm"]
+        if grader is not None and grader not in names:
+            raise Mistake.in_call(f"there is no LLM grader `{grader}`", allowed=", ".join(names))
+        if criterion is not None and criterion not in self.study.rubric:
+            raise Mistake.in_call(f"there is no criterion `{criterion}`", allowed=", ".join(known.id for known in self.study.rubric))
+        plans = []
+        for name in names if grader is None else [grader]:
+            judges = [
+                judge
+                for judge in self.graders
+                if isinstance(judge, LlmGrader) and judge.name == name and criterion in (None, judge.criterion)
+            ]
+            if judges:
+                made = auditing.plan(table, judges, experiments=experiments, cases=cases, seed=self.study.name, families=families)
+                plans.append(made.filled(grading.fill(made.tasks, self.store)))
+        return tuple(plans)
+
+    def audit(
+        self,
+        grader: str | None = None,
+        criterion: str | None = None,
+        experiments: Sequence[str] | None = None,
+        *,
+        cases: int = auditing.CASES,
+        families: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+        budget: Budget | None = None,
+    ) -> tuple[auditing.AuditReport, ...]:
+        """What planned experiments find about each LLM grader. Asks for what is missing and stores every outcome."""
+        return _wait(self.audit_async(grader, criterion, experiments, cases=cases, families=families, watch=watch, budget=budget))
+
+    async def audit_async(
+        self,
+        grader: str | None = None,
+        criterion: str | None = None,
+        experiments: Sequence[str] | None = None,
+        *,
+        cases: int = auditing.CASES,
+        families: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+        budget: Budget | None = None,
+    ) -> tuple[auditing.AuditReport, ...]:
+        """`audit` for callers that have an event loop already."""
+        from fairmark import calls
+
+        watch, budget = watch or Watch(), budget or self.study.budget
+        self._notify = watch.notify
+        if budget.usd is not None:
+            raise CannotDo(
+                "UNKNOWN_PRICE",
+                "an audit's price is not worked out beforehand, so a budget in USD cannot be kept",
+                "set `budget: {calls: ...}` instead",
+            )
+        plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
+        pool = _Pool(self)
+        try:
+            await grading.ask(
+                [task for made in plans for task in made.tasks],
+                grading.Ask(
+                    store=self.store,
+                    provider=pool.grader,
+                    concurrency=self.study.concurrency,
+                    budget=budget,
+                    policy=self._policy or calls.Policy(),
+                    stop=watch.stop,
+                    progress=watch.progress,
+                ),
+            )
+        finally:
+            await pool.close()
+        table = await asyncio.to_thread(self.table)
+        return tuple(auditing.read(made.filled(grading.fill(made.tasks, self.store)), table) for made in plans)
 
     def analyse(self) -> Findings:
         """What the evidence supports so far."""
