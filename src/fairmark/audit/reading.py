@@ -58,6 +58,22 @@ MORE: Mapping[str, str] = {
     "leniency": "more than people to the same answers",
 }
 
+# the same after "it makes a difference"
+LIKENED: Mapping[str, str] = {
+    "level order": "which level is offered first",
+    "padding": "that an answer is padded with empty sentences",
+    "trimming": "that an answer loses its empty words",
+    "Markdown": "that an answer has headings, bold type or lists",
+    "claims of authority": "that an answer claims authority",
+    "names": "which name a request is signed by",
+    "spelling": "that a request is misspelt",
+    "informal writing": "that a request is written informally",
+    "injection": "that a bad answer carries an attack",
+    "length": "how long an answer is, beyond what people make of it",
+    "self-preference": "that an answer is of its own model family",
+    "leniency": "whether it marks or people do",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -411,30 +427,29 @@ def _say(name: str, audit: Audit, verdict: AuditVerdict, success: Estimate | Non
     if name == "position":
         if verdict == "biased":
             return f"It picks the answer that stands {'first' if more else 'second'} more often because of its place ({between})."
-        return _open_or_within("which answer stands first", verdict, between)
+        return _open_or_within("which answer stands first", verdict, audit, between)
     if name == "repeatability":
         flips = f"{100 * audit.figures.get('flips', 0.0):.0f} of 100 repeated marks differ"
-        return f"Asked the same again, its marks differ by {amount} on average; {flips}."
+        return f"Asked the same again, its marks differ by {amount} on average ({between}); {flips}."
     if name == "central tendency":
         if verdict == "biased":
             return f"It {'uses the ends of the scale more' if more else 'shuns the ends of the scale'} than people do ({between})."
-        return _open_or_within("its use of the ends of the scale", verdict, between)
+        return _open_or_within("how often it uses the ends of the scale", verdict, audit, between)
     if name == "halo":
         if verdict == "biased":
             return (
                 f"One criterion colours another: where it is too {'kind' if more else 'hard'} on one it is too kind on others ({between})."
             )
-        return _open_or_within("how it marks another criterion", verdict, between)
+        return _open_or_within("to one criterion how it marked another", verdict, audit, between)
     what = MORE[name]
     if verdict != "biased":
-        return _open_or_within(what, verdict, between) + tail
+        return _open_or_within(LIKENED[name], verdict, audit, between) + tail
     if not more:
         what = what.replace("a higher mark", "a lower mark").replace("more than people", "less than people")
     return f"It gives {what}: {amount} ({between}).{tail}"
 
 
-def _open_or_within(what: str, verdict: AuditVerdict, between: str) -> str:
-    what = what.removeprefix("a higher mark ").removeprefix("more than people ")
+def _open_or_within(what: str, verdict: AuditVerdict, audit: Audit, between: str) -> str:
     if verdict == "within the margin":
-        return f"It makes no difference that matters: {what} ({between})."
-    return f"We don't know yet whether this matters: {what} ({between})."
+        return f"Within {100 * audit.margin:.0f} points out of 100 it makes no difference {what} ({between})."
+    return f"We don't know yet whether it makes a difference {what} ({between})."

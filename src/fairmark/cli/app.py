@@ -100,11 +100,61 @@ def run(
 
 
 @app.command()
+def serve(
+    config: Config = HERE,
+    wave: Wave = "1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; anything but this machine needs --allow-remote.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, by the links of the people named.")] = False,
+    name: Annotated[list[str] | None, typer.Option("--name", help="A host name that people will use for this machine.")] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the owner's page in a browser.")] = False,
+) -> None:
+    """Let people mark in the browser, blind. Gives out what is still to mark and prints a link for everybody."""
+    from fairmark.cli import commands
+
+    commands.serve(config, wave=wave, host=host, port=port, allow_remote=allow_remote, names=name or [], show=show)
+
+
+@app.command()
 def calibrate(config: Config = HERE, wave: Wave = "1", as_json: AsJson = False) -> None:
     """Say how far each LLM grader's marks are borne out."""
     from fairmark.cli import commands
 
     commands.calibrate(config, wave=wave, as_json=as_json)
+
+
+@app.command()
+def audit(
+    config: Config = HERE,
+    wave: Wave = "1",
+    grader: Annotated[str | None, typer.Option("--grader", help="Only this LLM grader.")] = None,
+    criterion: Annotated[str | None, typer.Option("--criterion", help="Only this criterion.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Only these experiments: order,length,injection and so on.")] = None,
+    cases: Annotated[int, typer.Option("--cases", min=1, help="Try each experiment on so many cases.")] = 40,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be asked, and ask nothing.")] = False,
+    max_calls: Annotated[int | None, typer.Option("--max-calls", min=0, help="Send at most so many requests.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    events: Events = False,
+) -> None:
+    """Try by experiments what should not move an LLM grader's marks: place, length, format, names, injected orders."""
+    from fairmark.cli import commands
+
+    commands.audit(
+        config,
+        wave=wave,
+        grader=grader,
+        criterion=criterion,
+        only=only,
+        cases=cases,
+        plan=plan,
+        max_calls=max_calls,
+        as_json=as_json,
+        quiet=quiet,
+        events=events,
+    )
 
 
 @app.command()

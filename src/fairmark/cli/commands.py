@@ -251,6 +251,24 @@ def _say_analysis(analysis: Analysis) -> None:
         screen.out.print(warning)
 
 
+def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, names: list[str], show: bool) -> None:
+    from fairmark.web import app
+
+    with _open(config, wave) as bench:
+        given = bench.assign()
+        if given.assignments:
+            people = len({one.person for one in given.assignments})
+            screen.out.print(f"{len(given.assignments)} responses are newly given out to {people} people.")
+        for system, plan in given.plans.items():
+            screen.out.print(f"{system}: {plan.advice}.")
+
+        def ready(link: str) -> None:
+            if show:
+                webbrowser.open(link)
+
+        app.serve(bench, host=host, port=port, allow_remote=allow_remote, hosts=tuple(names), say=screen.out.print, ready=ready)
+
+
 def calibrate(config: Path, *, wave: str, as_json: bool) -> None:
     with _open(config, wave) as bench:
         receipts = bench.calibrate()
@@ -273,6 +291,60 @@ def calibrate(config: Path, *, wave: str, as_json: bool) -> None:
         if trust.refused is not None:
             screen.out.print(f"{trust.refused.code}: {trust.refused.why}. Next: {trust.refused.next}.")
         screen.out.print("")
+
+
+def audit(
+    config: Path,
+    *,
+    wave: str,
+    grader: str | None,
+    criterion: str | None,
+    only: str | None,
+    cases: int,
+    plan: bool,
+    max_calls: int | None,
+    as_json: bool,
+    quiet: bool,
+    events: bool,
+) -> None:
+    """Planned experiments on the LLM graders: how many calls first, then what they find."""
+    experiments = [name.strip() for name in only.split(",") if name.strip()] if only is not None else None
+    with _open(config, wave, keep=not plan) as bench:
+        plans = bench.audit_plans(grader, criterion, experiments, cases=cases)
+        if plan:
+            if as_json:
+                screen.document(
+                    {"plans": [{"grader": made.grader, "calls": made.calls, "not_tested": list(made.not_tested)} for made in plans]}
+                )
+                return
+            for made in plans:
+                screen.out.print(f"{made.grader}: {made.calls} calls, {len(made.tasks) - made.calls} answers in the store.")
+                screen.not_tried(made.not_tested)
+            screen.out.print(f"\nNext: fairmark audit -c {config}")
+            return
+        calls = sum(made.calls for made in plans)
+        if not as_json and plans:
+            screen.err.print(f"The audit asks {calls} questions; stopped, it goes on from where it was.")
+        watcher = screen.Watcher(quiet=quiet, events=events)
+        budget = None if max_calls is None else Budget(calls=max_calls)
+        with watcher.watching():
+            reports = bench.audit(
+                grader,
+                criterion,
+                experiments,
+                cases=cases,
+                watch=Watch(progress=watcher.progress, notify=watcher.notify),
+                budget=budget,
+            )
+    if as_json:
+        screen.document({"audits": list(reports)})
+        return
+    if not reports:
+        screen.out.print("No LLM grader marks anything here, so there is nothing to audit.")
+        return
+    for report in reports:
+        screen.audit(report)
+    screen.out.print(f"\nNext: fairmark calibrate -c {config}, which says how far people bear its marks out.")
 
 
 def analyse(

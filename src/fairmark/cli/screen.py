@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fairmark.audit import AuditReport, Untested
 from fairmark.errors import CannotDo, FairmarkError, Mistake
 from fairmark.records import Progress
 from fairmark.report import sentences
@@ -100,6 +101,38 @@ def verdicts(analysis: Analysis, *, only: set[str] | None = None) -> None:
     for result in shown:
         if result.verdict == "undecided":
             out.print(f"{result.id}: {sentences.unknown_because(result)} {sentences.what_next(result)}", style="dim")
+
+
+def audit(report: AuditReport) -> None:
+    """One table a criterion, a plain sentence under it for each thing that was tried, and what was not."""
+    out.print(f"{report.headline()}\n")
+    for criterion in dict.fromkeys(finding.criterion for finding in report.findings):
+        table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+        for column in (f"{report.grader} on {criterion or 'all criteria'}", "Verdict", "Points out of 100", "From", "To"):
+            table.add_column(column, no_wrap=True)
+        mine = [finding for finding in report.findings if finding.criterion == criterion]
+        for finding in mine:
+            audited = finding.audit
+            verdict = "not tested" if finding.verdict == "NOT_TESTED" else finding.verdict
+            figures = [
+                "–" if audited.refused is not None or value is None else f"{100 * value:+.0f}"
+                for value in (audited.value, audited.low, audited.high)
+            ]
+            table.add_row(audited.bias, Text(verdict, style=f"bold {ACCENT}" if verdict == "biased" else ""), *figures)
+        out.print(table)
+        for finding in mine:
+            out.print(f"{finding.audit.bias}: {finding.say}")
+            for warning in finding.warnings:
+                out.print(f"    {warning}", style="dim")
+        out.print("")
+    not_tried(report.not_tested)
+
+
+def not_tried(untested: Sequence[Untested]) -> None:
+    """What an audit could not try, and what would let it."""
+    for one in untested:
+        what = " on ".join(text for text in (one.part, one.criterion) if text)
+        out.print(f"Not tested, {what}: {one.why.why}. Next: {one.why.next}.")
 
 
 def systems(analysis: Analysis) -> None:
