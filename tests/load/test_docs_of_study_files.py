@@ -44,7 +44,7 @@ def test_the_examples_together_are_a_study(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content, encoding="utf-8")
     study = load.study(tmp_path)
     assert set(study.systems) == {"bare", "guided", "hosted", "live", "ours", "script", "old"}
-    assert set(study.graders) == {"judge", "short", "deadline", "polite", "experts"}
+    assert set(study.graders) == {"judge", "short", "deadline", "polite", "experts", "people"}
     assert [hypothesis.kind for hypothesis in study.hypotheses] == ["better", "at_least", "at_most", "no_worse_than"]
     assert load.lint(study) == ()
     assert graders.problems(study) == ()

@@ -418,8 +418,42 @@ BROKEN = [
         "`worth_finding` is 0.05",
         "larger than by",
     ),
+    # --- people
+    Broken("nobody", top("@@people: {share: 30%}"), "`roster` is missing", "Pseudonyms"),
+    Broken("a wrong share", top("people: {roster: [ana], share: @@a third}"), "", "a number"),
+    Broken("a share above all", top("people: {roster: [ana], share: @@130%}"), "", "1"),
+    Broken("alone and twice", top("people: {roster: [ana], twice: @@50%}"), "one person cannot mark twice", "two or more"),
+    Broken("one name twice", top("people: {roster: [ana, @@ana]}"), "`ana` is named twice"),
+    Broken("a taken name", top("people: {roster: [@@adjudicated]}"), "nobody may be called `adjudicated`"),
+    Broken(
+        "no such criterion",
+        top("people: {roster: [ana], criteria: [@@resolve]}"),
+        "people mark no criterion `resolve`",
+        "`resolves`",
+        "resolves",
+    ),
+    Broken(
+        "a reason for nothing",
+        top("people: {roster: [ana], criteria: [brief], reasons: [@@resolves]}"),
+        "people mark no criterion `resolves`",
+    ),
+    Broken("strata of a check", top("people: {roster: [ana], strata: @@brief}"), "no LLM grader marks `brief`", "`resolves`"),
+    Broken("no such column", top("people: {roster: [ana], show: [input, @@topics]}"), "the cases have no `topics`", "`topic`", "topic"),
+    Broken(
+        "what must be hidden",
+        top("groups: [topic]\npeople: {roster: [ana], show: [input, @@topic]}"),
+        "must not see",
+        "`input`",
+        "take it out",
+    ),
+    Broken("no such training", top("people: {roster: [ana], training: @@none.jsonl}"), "none.jsonl"),
+    Broken(
+        "a grader called people",
+        {"study.yaml": STUDY.replace("  judge:", "  people:") + "people: @@{roster: [ana]}\n"},
+        "a grader is called `people`",
+        "another name",
+    ),
     # --- later versions
-    Broken("people", top("@@people: {share: 0.3}"), "this version does not do people marking in the browser yet", "", "take `people` out"),
     Broken("stop", top("plan: {@@stop: when-decided}"), "this version does not do stopping a run early yet"),
     Broken(
         "gaps",

@@ -293,3 +293,25 @@ def test_cases_alone_do_not_depend_on_the_folder_we_are_in(tmp_path: Path, monke
     study = load.study(Path("deep"))
     assert study.folder.is_absolute()
     assert len(study.cases) == CASES.count("\n")
+
+
+def test_people_are_a_grader_among_the_others(tmp_path: Path) -> None:
+    item = '{"id": "t1", "input": "Hello", "output": "Hi.", "marks": {"brief": "yes"}}\n'
+    people = (
+        "people: {roster: [ana, ben], share: 30%, together: 2, strata: resolves, show: [input, topic], training: t.jsonl, guideline: g.md}"
+    )
+    study = load.study(write(tmp_path, {"study.yaml": STUDY + people + "\n", "t.jsonl": item, "g.md": "Mark what is there."}))
+    assert study.people is not None
+    assert (study.people.share, study.people.twice, study.people.repeats, study.people.together) == (0.3, 0.2, 0.05, 2)
+    assert (study.people.criteria, study.people.show) == (("resolves", "brief"), ("input", "topic"))
+    assert study.people.training is not None and study.people.training.items[0].marks == {"brief": "yes"}
+    spec = study.graders["people"]
+    assert (spec.kind, spec.chosen, spec.guideline) == ("people", "stratified", study.people.version)
+    assert spec.guideline != ""
+
+
+def test_a_study_that_only_people_mark_needs_no_graders(tmp_path: Path) -> None:
+    text = STUDY[: STUDY.index("graders:")] + "people: {roster: ana}\n"
+    study = load.study(write(tmp_path, {"study.yaml": text}))
+    assert list(study.graders) == ["people"] and study.graders["people"].chosen == "all"
+    assert study.people is not None and study.people.twice == 0.0

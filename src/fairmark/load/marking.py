@@ -502,7 +502,12 @@ def calibration(entry: Calibration, node: Node, rubric: ReadRubric | None, reade
     """The recorded answers with known marks."""
     if entry.items is None:
         return None
-    table = row_files.read(entry.items, reader, node.where("items"), what="file of calibration items", csv_too=False)
+    return known_marks(entry.items, node.where("items"), entry.marked_by or "", rubric, reader, what="file of calibration items")
+
+
+def known_marks(file: str, place: Place, marked_by: str, rubric: ReadRubric | None, reader: Reader, *, what: str) -> CalibrationSet | None:
+    """A file of answers with their marks."""
+    table = row_files.read(file, reader, place, what=what, csv_too=False)
     if table is None:
         return None
     items: list[CalibrationItem] = []
@@ -523,7 +528,7 @@ def calibration(entry: Calibration, node: Node, rubric: ReadRubric | None, reade
             continue
         lines[item.item.case_id] = row.line
         items.append(item)
-    return CalibrationSet(tuple(items), entry.marked_by or "", entry.items)
+    return CalibrationSet(tuple(items), marked_by, file)
 
 
 def _calibration_item(row: Row, rubric: ReadRubric | None, reader: Reader) -> CalibrationItem | None:

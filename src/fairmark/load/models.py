@@ -146,6 +146,38 @@ class Grader(Model):
     """Version of the guideline people marked by."""
 
 
+class People(Part):
+    """Who marks in the browser (`fairmark serve`), which responses, and what they are shown."""
+
+    needed = ("roster",)
+    roster: Annotated[list[Words], Field(min_length=1)] | None = None
+    """Pseudonyms of those who mark."""
+    adjudicators: list[Words] | None = None
+    """Pseudonyms of those who settle disagreements; they may be on the roster too."""
+    criteria: Annotated[list[Words], Field(min_length=1)] | None = None
+    """Criteria people mark; all of them unless given."""
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of each system's responses that people mark, such as 30%; all of them unless given."""
+    twice: Fraction | None = None
+    """Share of these that a second person marks too, such as 50%; 20% unless given, where two or more mark."""
+    repeats: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Share of a person's responses that come back unannounced, to see how steady the person is; 5% unless given."""
+    together: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Cases that everybody marks before the rest is given out; none unless given."""
+    strata: Words | None = None
+    """Criterion whose LLM marks, with their confidence, make the strata of the draw."""
+    show: Annotated[list[Words], Field(min_length=1)] | None = None
+    """What is shown beside the response: input, expected, and columns of the cases; input unless given."""
+    pairs: bool | None = None
+    """Whether two systems' responses to one case stand side by side."""
+    reasons: list[Words] | None = None
+    """Criteria on which a reason is required."""
+    training: Words | None = None
+    """JSONL file of responses with known marks that everybody sees first (id, input, output, marks)."""
+    guideline: Words | None = None
+    """Text file with the guideline; a new text voids the marks given by the old one."""
+
+
 class Calibration(Part):
     """Recorded answers with known marks, for measuring LLM graders."""
 
@@ -218,7 +250,6 @@ class StudyFile(Part):
 
     needed = ("study", "cases", "systems", "rubric", "graders")
     later = {
-        "people": "people marking in the browser",
         "personas": "personas",
         "claims": "checking public claims",
         "value": "weighing costs against benefits",
@@ -239,8 +270,10 @@ class StudyFile(Part):
     """How often each system answers each case; 1 unless given."""
     rubric: Any = None
     """File of the rubric, or the rubric itself."""
-    graders: Annotated[dict[str, Grader], Field(min_length=1)] | None = None
-    """Who marks, by name."""
+    graders: dict[str, Grader] | None = None
+    """Checks, LLM graders and recorded marks, by name; may be left out where `people` mark."""
+    people: People | None = None
+    """Who marks in the browser."""
     calibration: Calibration | None = None
     """Recorded answers with known marks."""
     plan: Plan | None = None

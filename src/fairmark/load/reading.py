@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fairmark.errors import Mistake, Problem, nearest
-from fairmark.load import caserows, marking, nodes, rubrics, sugar, systems
+from fairmark.load import caserows, marking, nodes, people, rubrics, sugar, systems
 from fairmark.load.models import Expectation, StudyFile
 from fairmark.load.nodes import Node
 from fairmark.load.rubrics import ReadRubric, on_scale, scale_in_words, valid_name
 from fairmark.load.shape import Shaped, shape
 from fairmark.load.sources import Place, Reader, clip, listed
 from fairmark.records import Case
-from fairmark.study import Budget, Hypothesis, HypothesisKind, Plan, Study
+from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study
 
 NAMES = ("study.yaml", "study.yml")
 _ON = re.compile(r"\s*([^\s>=]+)\s*(?:>=\s*(.+?))?\s*", re.DOTALL)
@@ -133,21 +133,22 @@ def _study(file: Path, reader: Reader) -> Study | None:
         )
         is not None
     }
+    asked, who = root.get("people"), None
+    if written.people is not None and asked is not None and written.people.roster is not None:
+        hidden = [*(written.groups or ()), *([written.cluster] if written.cluster else [])]
+        who = people.read(
+            written.people, asked, cases=cases, known_ids=known_ids, hidden=hidden, graders=graders, rubric=rubric, reader=reader
+        )
+    if written.graders == {} and asked is None:
+        reader.note(root.where("graders", key=True), "no grader stands here", "at least one grader", "add a grader, or `people`")
     if (
         rubric is not None
         and written.graders
+        and asked is None
         and len(graders) == len(written.graders)
         and not any("graders" in path[:1] for path in shaped.wrong)
     ):
-        marked = {criterion for grader in graders.values() for criterion in grader.criteria}
-        for criterion in rubric.names:
-            if criterion not in marked and all(grader.criteria for grader in graders.values()):
-                reader.note(
-                    root.where("graders", key=True),
-                    f"no grader marks the criterion `{clip(criterion)}`",
-                    "at least one grader for every criterion",
-                    f"add `{clip(criterion)}` to the `criteria` of a grader, or take it out of the rubric",
-                )
+        _all_marked(graders, rubric, root, reader)
     items = root.get("calibration")
     calibration = (
         marking.calibration(written.calibration, items, rubric, reader) if written.calibration is not None and items is not None else None
@@ -162,6 +163,11 @@ def _study(file: Path, reader: Reader) -> Study | None:
     )
     if reader.problems or rubric is None:
         return None
+    if who is not None:
+        graders[who.name] = people.grader(who)
+        _all_marked(graders, rubric, root, reader)
+        if reader.problems:
+            return None
     plan, budget = written.plan, written.budget
     return Study(
         name=written.study or "",
@@ -183,8 +189,21 @@ def _study(file: Path, reader: Reader) -> Study | None:
         budget=Budget(budget.usd, budget.calls, budget.minutes) if budget else Budget(),
         interests=dict(written.interests or {}),
         calibration=calibration,
+        people=who,
         concurrency=written.concurrency or 8,
     )
+
+
+def _all_marked(graders: Mapping[str, GraderSpec], rubric: ReadRubric, root: Node, reader: Reader) -> None:
+    marked = {criterion for grader in graders.values() for criterion in grader.criteria}
+    for criterion in rubric.names:
+        if criterion not in marked and all(grader.criteria for grader in graders.values()):
+            reader.note(
+                root.where("graders", key=True),
+                f"no grader marks the criterion `{clip(criterion)}`",
+                "at least one grader for every criterion",
+                f"add `{clip(criterion)}` to the `criteria` of a grader, or take it out of the rubric",
+            )
 
 
 def _parts(root: Node, key: str) -> list[tuple[str, Place, Node]]:

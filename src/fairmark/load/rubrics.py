@@ -11,7 +11,7 @@ from fairmark.load.models import CriterionEntry, RubricFile
 from fairmark.load.nodes import Node
 from fairmark.load.shape import Shaped, shape
 from fairmark.load.sources import Place, Reader, clip, listed
-from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Example, Level, Rubric
+from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, NOT_COVERED, Criterion, Example, Level, Rubric
 
 NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 RESERVED = ("score",)  # hypotheses are about the score or about a criterion
@@ -150,7 +150,7 @@ def _check_levels(name: str, scale: str, levels: tuple[Level, ...], node: Node, 
                 "each level once",
                 "rename or remove one of them",
             )
-        elif level.name in (NOT_APPLICABLE, CANNOT_TELL):
+        elif level.name in (NOT_APPLICABLE, CANNOT_TELL, NOT_COVERED):
             remedy = (
                 "write `not_applicable: true` instead" if level.name == NOT_APPLICABLE else "leave it out: every grader may say it anyway"
             )

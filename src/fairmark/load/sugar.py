@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from fairmark.load.nodes import Entry, Node
 from fairmark.load.sources import Place
+
+_PERCENT = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,9})?)\s*%\s*", re.ASCII)
 
 
 def study(root: Node) -> Node:
@@ -32,6 +36,15 @@ def study(root: Node) -> Node:
         for name, _, _ in list(population.entries()):
             _one_or_many(population, name)
             _texts(population, name)
+    people = root.get("people")
+    if people is not None and isinstance(people.value, dict):
+        for key in ("roster", "adjudicators", "criteria", "show", "reasons"):
+            _one_or_many(people, key)
+            _texts(people, key)
+        for key in ("share", "twice", "repeats"):
+            _share(people, key)
+        if root.get("graders") is None and isinstance(root.value, dict):
+            root.value["graders"] = Entry(people.place, Node(people.place, {}))
     for key in ("interests",):
         part = root.get(key)
         for name, _, _ in list(part.entries()) if part else []:
@@ -98,6 +111,13 @@ def _texts(part: Node, key: str) -> None:
     for item in node.value if node is not None and isinstance(node.value, list) else []:
         if isinstance(item.value, (bool, int, float)):
             item.value = item.raw
+
+
+def _share(part: Node, key: str) -> None:
+    """`30%` becomes 0.3."""
+    node = part.get(key)
+    if node is not None and isinstance(node.value, str) and (match := _PERCENT.fullmatch(node.value)):
+        node.value = float(match[1]) / 100
 
 
 def _one_or_many(part: Node, key: str) -> None:
