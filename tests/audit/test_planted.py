@@ -241,7 +241,7 @@ def test_an_unknown_experiment_grader_or_criterion_is_a_mistake() -> None:
         bench.run()
         for wrong in ({"experiments": ["ordre"]}, {"grader": "ana"}, {"criterion": "bad"}):
             with pytest.raises(Mistake):
-                bench.audit_plans(**wrong)  # type: ignore[arg-type]
+                bench.audit_plans(**wrong)
 
 
 def test_a_failure_of_the_world_is_counted_too() -> None:
