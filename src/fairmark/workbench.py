@@ -470,13 +470,13 @@ class Workbench:
 
         watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
-        if budget.usd is not None:
+        plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
+        if budget.usd is not None and any(made.calls for made in plans):
             raise CannotDo(
                 "UNKNOWN_PRICE",
-                "an audit's price is not worked out beforehand, so a budget in USD cannot be kept",
-                "set `budget: {calls: ...}` instead",
+                "an audit's price is not worked out beforehand, so the study's budget in USD cannot be kept",
+                "say how many calls it may take instead: fairmark audit --max-calls, or `budget=Budget(calls=...)` in Python",
             )
-        plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
         pool = _Pool(self)
         try:
             await grading.ask(

@@ -21,12 +21,11 @@ def test_the_plan_counts_calls_and_says_what_cannot_be_tried(tmp_path: Path) -> 
     said = RUN.invoke(app, ["audit", "-c", str(tmp_path), "--plan", "--json"])
     assert said.exit_code == 0, said.output
     (plan,) = json.loads(said.stdout)["plans"]
-    # nothing is answered yet, so that nothing can be edited
     assert plan["grader"] == "judge"
     assert plan["calls"] == 0
     said = RUN.invoke(app, ["audit", "-c", str(tmp_path), "--plan"])
     assert "judge: 0 calls" in said.stdout
-    assert "Not tested, position on kind: no case has two different answers" in said.stdout
+    assert "Not tested, kind: no system has answered yet. Next: run the study first" in said.stdout
     assert "Next: fairmark audit" in said.stdout
 
 

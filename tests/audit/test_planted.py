@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairmark.audit import AuditReport, Finding
-from fairmark.errors import Mistake
+from fairmark.errors import CannotDo, Mistake
 from fairmark.records import Answer, Case, Failure, Message, Question
 from fairmark.results import as_json
 from fairmark.rubric import Criterion, Level, Rubric
@@ -209,6 +209,17 @@ def test_a_budget_stops_it_and_what_is_pending_is_said() -> None:
         (report,) = bench.audit(experiments=["format"], budget=Budget(calls=10))
     assert report.calls == N - 10
     assert any("still to be asked" in warning for finding in report.findings for warning in finding.warnings)
+
+
+def test_a_budget_in_money_is_refused_before_anything_is_spent() -> None:
+    judge = fake(fair)
+    with Workbench(study(), connect=lambda _: judge, env={}, memory=True) as bench:
+        bench.run()
+        asked = len(judge.asked)
+        with pytest.raises(CannotDo) as refused:
+            bench.audit(experiments=["format"], budget=Budget(usd=5.0))
+        assert refused.value.code == "UNKNOWN_PRICE"
+        assert len(judge.asked) == asked
 
 
 def test_a_repeated_question_is_the_same_letter_by_letter() -> None:

@@ -116,6 +116,9 @@ def plan(
                 "", "", judge, "NOT_ORDERED", "the levels have no order, so that more and less mean nothing", "audit an ordered one"
             )
             continue
+        if not drawing.order:
+            drawing.skip("", "", judge, "NO_ANSWERS", "no system has answered yet", "run the study first: fairmark run")
+            continue
         for name in wanted:
             draw = _DRAW.get(name)
             if draw is not None:
@@ -236,6 +239,8 @@ def _person(drawing: _Drawing, judge: LlmGrader) -> None:
         order = judge.level_order(item)
         arms = (variant(judge, "names", order), first), (variant(judge, "names", order), second)
         drawing.probe("person", "names", judge, item, tuple(drawing.task(grader, shown) for grader, shown in arms), name)
+    if not any(probe.part == "names" and probe.criterion == judge.criterion for probe in drawing.probes):
+        drawing.skip("person", "names", judge, "NO_DATA", "no request has a turn that a person could sign", "audit requests by people")
     _edited(drawing, judge, "person", "spelling", edits.SPELLING)
     _edited(drawing, judge, "person", "informal writing", edits.INFORMAL)
 

@@ -385,9 +385,9 @@ def _finding(part: _Part, audit: Audit, level: float) -> Finding:
         how = (
             "more often in one arm than in the other, so what is missing is no accident" if len(set(rates)) > 1 else "as often in both arms"
         )
-        counts = " and ".join(f"{count} times where it is {arm.name}" for count, arm in zip(rates, part.arms, strict=True))
+        counts = ", ".join(f"{arm.name} {count}" for count, arm in zip(rates, part.arms, strict=True))
         warnings.append(
-            f"it gave no level {counts}, {how}; counting these at worst and at best, the effect is between "
+            f"it gave no level this often: {counts}; {how}; counting these at worst and at best, the effect is between "
             f"{_points(low)} and {_points(high)} points" + (", which leaves it open" if turned else "")
         )
     pending = sum(arm.pending for arm in part.arms)
