@@ -199,14 +199,14 @@ def test_forgetting_takes_the_bytes_out_of_the_files(tmp_path: Path) -> None:
         assert store.forget("c1") == 0
         assert store.responses(["k" * 64, "z" * 64]).keys() == {"z" * 64}
         assert store.counts() == {
-                "plans": 0,
-                "intents": 0,
-                "responses": 2,
-                "grades": 1,
-                "assignments": 0,
-                "acts": 0,
-                "forgotten": 1,
-            }
+            "plans": 0,
+            "intents": 0,
+            "responses": 2,
+            "grades": 1,
+            "assignments": 0,
+            "acts": 0,
+            "forgotten": 1,
+        }
         assert b"Ms Example" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
         assert store.integrity() == "ok"
 
