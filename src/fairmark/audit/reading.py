@@ -125,7 +125,8 @@ class AuditReport(Result):
         count = sum(finding.verdict == "biased" for finding in self.findings)
         tried = sum(finding.verdict != "NOT_TESTED" for finding in self.findings)
         waiting = f"; {self.calls} questions are still to be asked" if self.calls else ""
-        return f"{self.grader}: {count} of {tried} things that should not matter do{waiting}"
+        said = f"{count} of {tried} things that should not matter do" if tried else "nothing could be tested"
+        return f"{self.grader}: {said}{waiting}"
 
 
 @dataclass(frozen=True, slots=True)
