@@ -49,6 +49,16 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True)
+class Marking:
+    """What people would be given to mark."""
+
+    people: int
+    responses: int  # of each system
+    each: int  # responses of one person, about: second marks, hidden repeats and training included
+    criteria: int  # marked on each response
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
     """What a run would take."""
 
@@ -61,6 +71,7 @@ class Outlook:
     unpriced: tuple[str, ...]  # names whose price is unknown
     n_cases: int
     n_clusters: int | None
+    marking: Marking | None = None  # None: nobody marks in the browser
 
 
 def outlook(
@@ -115,7 +126,20 @@ def outlook(
         unpriced=unpriced,
         n_cases=len(study.cases),
         n_clusters=n_clusters,
+        marking=_marking(study),
     )
+
+
+def _marking(study: Study) -> Marking | None:
+    people = study.people
+    if people is None:
+        return None
+    cases = max(1, round(people.share * len(study.cases)))
+    together = min(people.together, cases)
+    responses = len(study.systems) * study.trials
+    given = responses * (together * len(people.roster) + (cases - together) * (1 + people.twice))
+    each = given / len(people.roster) * (1 + people.repeats) + (len(people.training.items) if people.training else 0)
+    return Marking(len(people.roster), cases * study.trials, round(each), len(people.criteria))
 
 
 def _system_line(name: str, slots: Sequence[Slot], model: ModelSpec | None, env: Mapping[str, str]) -> Line:
@@ -137,6 +161,13 @@ def _input_tokens(question: Question) -> int:
     return sum(estimate_tokens(message.content) for message in question.messages)
 
 
+def _only_people(study: Study, hypothesis: Hypothesis) -> bool:
+    """Whether a hypothesis rests on people's marks of a share of the responses, with no grader that marks all of them."""
+    criterion = hypothesis.on.partition(">=")[0]
+    graders = {spec.kind for spec in study.graders.values() if criterion in spec.criteria}
+    return study.people is not None and graders == {"people"}
+
+
 def _power(study: Study, hypothesis: Hypothesis, n_clusters: int | None) -> Power:
     """What the planned cases could show, and whether they could decide at all.
 
@@ -144,6 +175,9 @@ def _power(study: Study, hypothesis: Hypothesis, n_clusters: int | None) -> Powe
     cases of a cluster for copies of one another.
     """
     n = n_clusters if n_clusters is not None else len(study.cases)
+    if _only_people(study, hypothesis):
+        assert study.people is not None
+        n = max(1, round(study.people.share * n))
     alpha, power = study.plan.alpha, study.plan.power
     if n_clusters is not None and n_clusters < 6:
         why = f"{n_clusters} clusters cannot tell how other clusters behave; at least 6 are needed"

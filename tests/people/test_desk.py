@@ -205,3 +205,20 @@ def test_pairs_stand_side_by_side_and_sides_are_balanced() -> None:
     one = desk.next_open("ana")
     assert one is not None
     assert len(desk.view("ana", one).panes) == 2
+
+
+def test_the_plan_says_how_much_people_are_asked_and_what_a_share_can_show() -> None:
+    made = marked_by(replace(PEOPLE, share=0.5, twice=0.5), n=40)
+    marking = made.plan().marking
+    assert marking is not None
+    assert (marking.people, marking.responses, marking.criteria) == (2, 20, 2)
+    assigned = made.assign().assignments
+    assert abs(marking.each - len(assigned) / 2) <= 2
+    hypothesis = replace(made.study.hypotheses[0], on="safe")
+    graders = {name: spec for name, spec in made.study.graders.items() if name == "people"}
+    whole, half = (
+        bench(replace(made.study, graders=graders, hypotheses=(hypothesis,), people=replace(PEOPLE, share=share))).plan().power[0]
+        for share in (1.0, 0.5)
+    )
+    smallest = whole.smallest[-1][1], half.smallest[-1][1]
+    assert smallest[0] is not None and (smallest[1] is None or smallest[1] > smallest[0])

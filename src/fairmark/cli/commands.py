@@ -128,6 +128,11 @@ def plan(config: Path, *, wave: str, as_json: bool) -> None:
         screen.out.print(f"No price is known for {', '.join(outlook.unpriced)}; unknown is not free.")
     screen.out.print("\nWho is sent what")
     screen.pairs({sending.name: f"{sending.host}  {', '.join(sending.fields)}" for sending in outlook.sendings})
+    if (marking := outlook.marking) is not None:
+        screen.out.print(
+            f"\nPeople mark {marking.responses} responses of each system on {marking.criteria} criteria: "
+            f"about {marking.each} for each of {marking.people}. They start with: fairmark serve -c {config}"
+        )
     screen.out.print("\nWhat so many cases can show")
     for power in outlook.power:
         if not power.can_decide:
