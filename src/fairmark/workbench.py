@@ -243,8 +243,8 @@ class Workbench:
         budget = budget or self.study.budget
         self.freeze()
         slots = await asyncio.to_thread(lambda: running.read_recorded(self.slots(), self.store, wave=self.wave))
-        marked = await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks(slots), self.store, retry_failed=retry_failed))
-        self._affordable(budget, slots, marked)
+        await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks(slots), self.store, retry_failed=retry_failed))
+        self._affordable(budget, self.plan)
         pool = _Pool(self)
         try:
             return await self._fill(slots, pool, watch, retry_failed=retry_failed, budget=budget)
@@ -466,21 +466,17 @@ class Workbench:
         budget: Budget | None = None,
     ) -> tuple[auditing.AuditReport, ...]:
         """`audit` for callers that have an event loop already."""
-        from fairmark import calls
+        from fairmark import calls, plan
 
         watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
         plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
-        if budget.usd is not None and any(made.calls for made in plans):
-            raise CannotDo(
-                "UNKNOWN_PRICE",
-                "an audit's price is not worked out beforehand, so the study's budget in USD cannot be kept",
-                "say how many calls it may take instead: fairmark audit --max-calls, or `budget=Budget(calls=...)` in Python",
-            )
+        tasks = [task for made in plans for task in made.tasks]
+        self._affordable(budget, lambda: plan.outlook(self.study, (), tasks, models={}, destinations={}, env=self.env))
         pool = _Pool(self)
         try:
             await grading.ask(
-                [task for made in plans for task in made.tasks],
+                tasks,
                 grading.Ask(
                     store=self.store,
                     provider=pool.grader,
@@ -542,11 +538,11 @@ class Workbench:
             return providers.connect_model(spec, env=self.env, folder=self.study.folder, notify=self._notify)
         return providers.connect(spec, env=self.env, folder=self.study.folder, notify=self._notify)
 
-    def _affordable(self, budget: Budget, slots: Sequence[Slot], tasks: Sequence[Task]) -> None:
+    def _affordable(self, budget: Budget, outlook_of: Callable[[], Outlook]) -> None:
         """Refuses a money cap where a price is unknown, before anything is spent."""
         if budget.usd is None:
             return
-        outlook = self.plan()
+        outlook = outlook_of()
         if outlook.unpriced:
             raise CannotDo(
                 "UNKNOWN_PRICE",
@@ -556,7 +552,7 @@ class Workbench:
         if outlook.usd_at_least is not None and outlook.usd_at_least > budget.usd:
             raise CannotDo(
                 "OVER_BUDGET",
-                f"the run costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
+                f"it costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
                 "raise the budget, or take fewer cases",
             )
 

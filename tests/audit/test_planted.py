@@ -211,7 +211,7 @@ def test_a_budget_stops_it_and_what_is_pending_is_said() -> None:
     assert any("still to be asked" in warning for finding in report.findings for warning in finding.warnings)
 
 
-def test_a_budget_in_money_is_refused_before_anything_is_spent() -> None:
+def test_a_budget_in_money_is_refused_where_the_price_is_unknown() -> None:
     judge = fake(fair)
     with Workbench(study(), connect=lambda _: judge, env={}, memory=True) as bench:
         bench.run()
