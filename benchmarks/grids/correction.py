@@ -331,21 +331,28 @@ CLUSTERED = [
 ]
 
 
+def two_systems(rng: np.random.Generator, cell: DifferenceCell, responses: int) -> tuple[IntArray, list[IntArray], list[IntArray]]:
+    """Clusters, then truth and verdict of each of two systems on the same cases: half the cases are as hard for both, in
+    clusters that are as hard for both."""
+    cluster = clusters(rng, responses, cell.groups, cell.lognormal) if cell.groups else np.arange(responses)
+    hard = rng.random(responses)
+    own = np.where(rng.random(responses) < 0.5, hard, rng.random(responses))
+    shared = rng.random(cell.groups)
+    truths, verdicts = [], []
+    for p, grader, luck in zip(cell.p, cell.graders, (hard, own), strict=True):
+        weight = 1 / cell.icc - 1 if cell.icc else 0
+        share = betaincinv(p * weight, (1 - p) * weight, shared)[cluster] if cell.icc else p
+        truth = (luck < share).astype(np.int64)
+        truths.append(truth)
+        verdicts.append(graded(rng, truth, grader, cell.error_icc, cluster))
+    return cluster, truths, verdicts
+
+
 def difference(cell: DifferenceCell, responses: int = 600) -> tuple[Study, float]:
-    """Two systems on the same cases: half the cases are as hard for both, in clusters that are as hard for both."""
+    """The corrected difference of two systems on the same cases."""
 
     def study(rng: np.random.Generator) -> tuple[float, float] | None:
-        cluster = clusters(rng, responses, cell.groups, cell.lognormal) if cell.groups else np.arange(responses)
-        hard = rng.random(responses)
-        own = np.where(rng.random(responses) < 0.5, hard, rng.random(responses))
-        shared = rng.random(cell.groups)
-        truths, verdicts = [], []
-        for p, grader, luck in zip(cell.p, cell.graders, (hard, own), strict=True):
-            weight = 1 / cell.icc - 1 if cell.icc else 0
-            share = betaincinv(p * weight, (1 - p) * weight, shared)[cluster] if cell.icc else p
-            truth = (luck < share).astype(np.int64)
-            truths.append(truth)
-            verdicts.append(graded(rng, truth, grader, cell.error_icc, cluster))
+        cluster, truths, verdicts = two_systems(rng, cell, responses)
         if cell.draw == "own":
             marked = [drawn(rng, verdict, cell.marks) for verdict in verdicts]
         else:
