@@ -9,7 +9,7 @@ import pytest
 
 from fairmark.errors import CannotDo, Mistake
 from fairmark.rubric import CANNOT_TELL, NOT_COVERED
-from fairmark.study import GraderSpec, People
+from fairmark.study import GraderSpec, People, SystemSpec
 from fairmark.workbench import Workbench
 from tests.bench import bench, study
 
@@ -222,3 +222,17 @@ def test_the_plan_says_how_much_people_are_asked_and_what_a_share_can_show() -> 
     )
     smallest = whole.smallest[-1][1], half.smallest[-1][1]
     assert smallest[0] is not None and (smallest[1] is None or smallest[1] > smallest[0])
+
+
+def test_equal_answers_of_two_systems_are_marked_once_and_count_for_both() -> None:
+    said = {("c1", 1): "The same.", ("c2", 1): "The same."}
+    systems = {name: SystemSpec(name, "recorded", recorded={**said, ("c3", 1): name}) for name in ("bare", "guided")}
+    base = study(n=3)
+    graders = {"limit": base.graders["limit"], "people": GraderSpec("people", "people", ("tone", "safe"), chosen="all")}
+    made = bench(replace(base, systems=systems, graders=graders, people=PEOPLE, hypotheses=()))
+    made.run()
+    assert len(made.assign().assignments) == 4
+    assert everything(made, "ana") + everything(made, "ben") == 4
+    table = made.table()
+    assert [table.metric(name, "tone>=neutral").low.tolist() for name in systems] == [[1.0] * 3, [1.0] * 3]
+    assert made.assign().assignments == ()

@@ -77,7 +77,8 @@ def draw(
         chosen, chances = _whole_cases(ready, wanted, name)
     else:
         chosen, chances, plans = _within_strata(study, ready, given, wanted, verdicts or {}, rng)
-    new = [slot for slot in chosen if slot.key not in given]
+    # equal answers of two systems to one case are one response: whoever marks it marks both
+    new = list({slot.key: slot for slot in chosen if slot.key not in given}.values())
     number = 1 + max((one.round for one in existing), default=0)
     made = [*_training(people, kept, name, at), *_shared_out(people, new, chances, kept, name, number, at, rng)]
     return Draw(tuple(made), plans)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fairmark.people.assign import Where, where
 from fairmark.people.desk import item_of, person_grader
 from fairmark.people.marks import Said, State
-from fairmark.records import ADJUDICATED, Assignment, Failure, Grade, Item, Slot, digest, grade_key
+from fairmark.records import ADJUDICATED, Assignment, Failure, Grade, Slot, digest, grade_key
 from fairmark.store import Store
 from fairmark.study import Study
 from fairmark.table import Cell
@@ -25,40 +25,43 @@ def cells(
     people = study.people
     if people is None:
         return {}
-    by_key = {slot.key: slot for slot in slots}
-    by_where = {where(slot): slot for slot in slots}
-    items: dict[str, Item] = {}
-    wanted: dict[tuple[str, str], tuple[Assignment, Where, str]] = {}  # (assignment or response, criterion) -> key
-    settled: dict[tuple[str, str], tuple[Where, str]] = {}
+    by_key: dict[str, list[Slot]] = {}  # two systems that give the same answer to a case share its name, and its marks
+    for slot in slots:
+        by_key.setdefault(slot.key, []).append(slot)
+    now = {where(slot): slot.key for slot in slots}
+    wanted: dict[tuple[str, str], tuple[Assignment, str]] = {}  # (assignment, criterion) -> key of its grade
+    settled: dict[tuple[str, str], str] = {}  # (response, criterion) -> key of the grade that settles it
     for one in assignments:
-        slot = by_key.get(one.response)
-        item = item_of(slot) if slot is not None else None
-        if one.kind == "training" or slot is None or item is None:
+        item = item_of(by_key[one.response][0]) if one.response in by_key else None
+        if one.kind == "training" or item is None:
             continue
-        items[slot.key] = item
         for criterion in people.criteria:
-            key = grade_key(person_grader(study, criterion, one.person), item, repeat=one.repeat)
-            wanted[one.id, criterion] = (one, where(slot), key)
-            if (slot.key, criterion) not in settled:
-                settled[slot.key, criterion] = where(slot), grade_key(person_grader(study, criterion, ADJUDICATED), item)
-    stored = store.grades([key for _, _, key in wanted.values()] + [key for _, key in settled.values()])
+            wanted[one.id, criterion] = one, grade_key(person_grader(study, criterion, one.person), item, repeat=one.repeat)
+            if (one.response, criterion) not in settled:
+                settled[one.response, criterion] = grade_key(person_grader(study, criterion, ADJUDICATED), item)
+    stored = store.grades([key for _, key in wanted.values()] + list(settled.values()))
     found: dict[Where, list[Cell]] = {}
     marked: set[tuple[Where, str, str, int]] = set()
-    for (_, criterion), (one, place, key) in wanted.items():
+
+    def put(response: str, criterion: str, rater: str, repeat: int, grade: Grade | None) -> None:
+        for slot in by_key[response]:
+            found.setdefault(where(slot), []).append(Cell(people.name, "human", criterion, rater, repeat, grade))
+            if grade is not None and grade.failure is None:
+                marked.add((where(slot), criterion, rater, repeat))
+
+    for (_, criterion), (one, key) in wanted.items():
         grade = stored.get(key)
         if grade is not None and grade.failure is not None and grade.failure.kind == "withdrawn":
             grade = None
         if grade is None and (old := _said(said, one.id, criterion)) is not None:
             grade = _stale(study, one, criterion, old, key)
-        elif grade is not None:
-            marked.add((place, criterion, one.person, one.repeat))
-        found.setdefault(place, []).append(Cell(people.name, "human", criterion, one.person, one.repeat, grade))
-    for (_, criterion), (place, key) in settled.items():
+        put(one.response, criterion, one.person, one.repeat, grade)
+    for (response, criterion), key in settled.items():
         if (grade := stored.get(key)) is not None and grade.label is not None:
-            found.setdefault(place, []).append(Cell(people.name, "human", criterion, ADJUDICATED, 0, grade))
+            put(response, criterion, ADJUDICATED, 0, grade)
     for one in assignments:
         place = (one.case_id or "", one.system, one.trial)
-        if one.kind == "training" or one.response in by_key or place not in by_where:
+        if one.kind == "training" or now.get(place, one.response) == one.response:
             continue
         for criterion in people.criteria:
             old = _said(said, one.id, criterion)
