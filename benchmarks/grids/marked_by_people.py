@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.grids.correction import GRADERS, RATES, DifferenceCell, Score, chance, clusters, two_systems
 from benchmarks.grids.correction import graded as graded_alike
 from benchmarks.grids.run import Bar, Outcome, Run, noise
+from fairmark.analyse.estimates import refused_estimate
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Case, Failure, Message, Question, Usage
 from fairmark.results import Analysis, Estimate, Refusal
@@ -243,9 +244,7 @@ def judged(
         try:
             bench.assign()
         except CannotDo as refused:
-            return Estimate(
-                "", None, None, None, 0.95, "none", 0, None, "judge-corrected", refused=Refusal(refused.code, refused.why, refused.next)
-            ), 0
+            return refused_estimate("", Refusal(refused.code, refused.why, refused.next_step), 0.95, "judge-corrected"), 0
         marks = mark_all(bench, world)
         return figure_of(bench.analyse()), marks
 
