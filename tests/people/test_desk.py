@@ -236,3 +236,16 @@ def test_equal_answers_of_two_systems_are_marked_once_and_count_for_both() -> No
     table = made.table()
     assert [table.metric(name, "tone>=neutral").low.tolist() for name in systems] == [[1.0] * 3, [1.0] * 3]
     assert made.assign().assignments == ()
+
+
+def test_the_report_says_how_many_people_marked_and_what_they_have_still_to_do() -> None:
+    made = marked_by(replace(PEOPLE, twice=0.5))
+    made.assign()
+    hypothesis = replace(made.study.hypotheses[0], on="safe")
+    asked = bench(replace(made.study, hypotheses=(hypothesis,)))
+    asked._store = made.store
+    assert "let people mark what is missing" in asked.analyse().hypotheses[0].next
+    everything(made, "ana")
+    everything(made, "ben")
+    sentence = asked.analyse().marked_by[-1]
+    assert sentence == "2 people marked 12 answers on tone, safe without knowing which system gave them; 6 were marked by more than one."

@@ -74,7 +74,7 @@ def analyse(
         deviations=changed,
         not_tested=not_tested(study),
         warnings=(*warnings, *raters.values()),
-        marked_by=marked_by(study),
+        marked_by=marked_by(table),
         interests=dict(study.interests),
         rubric=study.rubric.criteria,
         version=__version__,

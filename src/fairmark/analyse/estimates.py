@@ -27,7 +27,7 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
         nothing = Refusal("NO_DATA", "there is nothing to count", "run the study, or check that this criterion applies")
         return refused_estimate(estimand, nothing, level, metric.scorer)
     if not metric.marked.any():
-        unmarked = Refusal("NOTHING_MARKED", f"none of {n} answers is marked yet", "run again to fill in what is missing")
+        unmarked = Refusal("NOTHING_MARKED", f"none of {n} answers is marked yet", fill_in(metric.scorer))
         return refused_estimate(estimand, unmarked, level, metric.scorer, n)
     marked = metric.marked
     within = estimator(kind, metric)
@@ -50,6 +50,11 @@ def _one_sample(metric: Metric, estimand: str, level: float, *, kind: str) -> Es
         high_if_best=best.value,
         warnings=(*worst.warnings, f"{metric.missing} of {n} are missing: the interval spans their worst to best completion"),
     )
+
+
+def fill_in(scorer: Scorer) -> str:
+    """What to do about missing marks."""
+    return "let people mark what is missing" if scorer == "human" else "run again to fill in what is missing"
 
 
 Within = Callable[[FloatArray, "IntArray | None", str, float, Scorer], Estimate]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairmark import stats
 from fairmark.analyse.corrected import NO_SHARED_CASES, corrected, not_random
-from fairmark.analyse.estimates import estimator, mean, refused_estimate
+from fairmark.analyse.estimates import estimator, fill_in, mean, refused_estimate
 from fairmark.results import Deviation, Estimate, Refusal, Trust
 from fairmark.study import Hypothesis
 from fairmark.table import FloatArray, Metric, Pairs, Table
@@ -207,7 +207,7 @@ def _two_systems(
     if n == 0:
         return refused(NO_SHARED_CASES)
     if not pairs.marked.any():
-        return refused(Refusal("NOTHING_MARKED", f"none of {n} pairs is fully marked yet", "run again to fill in what is missing"), n)
+        return refused(Refusal("NOTHING_MARKED", f"none of {n} pairs is fully marked yet", fill_in(pairs.scorer)), n)
     worst = _paired_intervals(table, hypothesis, pairs, pairs.low)
     if worst.refused is not None:
         return refused(worst.refused, n)

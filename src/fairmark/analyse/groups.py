@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fairmark.analyse.corrected import corrected
 from fairmark.analyse.estimates import mean, refused_estimate
+from fairmark.records import ADJUDICATED
 from fairmark.results import Estimate, GroupResult, Refusal
 from fairmark.study import Study
 from fairmark.table import Row, Table
@@ -73,7 +74,9 @@ def not_tested(study: Study) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def marked_by(study: Study) -> tuple[str, ...]:
+def marked_by(table: Table) -> tuple[str, ...]:
+    """Who marked what, a sentence each."""
+    study = table.study
     checked = [f"{criterion} ({spec.check})" for spec in study.graders.values() if spec.kind == "check" for criterion in spec.criteria]
     sentences = [f"Checks marked {', '.join(checked)}."] if checked else []
     for name, spec in study.graders.items():
@@ -83,8 +86,28 @@ def marked_by(study: Study) -> tuple[str, ...]:
         if spec.kind == "llm":
             model = spec.model.name if spec.model else "a model"
             sentences.append(f"The LLM grader {name} ({model}) marked {criteria}.")
+        elif spec.kind == "people":
+            sentences.append(_at_the_page(table, name, criteria))
         else:
             raters = len({mark.rater for mark in spec.marks})
             who = "1 person" if raters == 1 else f"{raters} people"
             sentences.append(f"{who} marked {criteria} (recorded in {spec.marks_from}; chosen: {spec.chosen}).")
     return tuple(sentences)
+
+
+def _at_the_page(table: Table, name: str, criteria: str) -> str:
+    raters: set[str] = set()
+    marked = twice = settled = 0
+    for row in table.rows:
+        cells = [cell for cell in row.cells if cell.grader == name and cell.repeat == 0 and cell.grade is not None and cell.grade.label]
+        who = {cell.rater for cell in cells} - {ADJUDICATED}
+        raters |= who
+        marked += bool(who)
+        twice += len(who) > 1
+        settled += any(cell.rater == ADJUDICATED for cell in cells)
+    people = "1 person" if len(raters) == 1 else f"{len(raters)} people"
+    answers = "1 answer" if marked == 1 else f"{marked} answers"
+    sentence = (
+        f"{people} marked {answers} on {criteria} without knowing which system gave them; {twice} of them were marked by more than one."
+    )
+    return sentence + (f" A third look settled {settled} on which they differed." if settled else "")

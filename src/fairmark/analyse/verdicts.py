@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairmark import stats
+from fairmark.analyse.estimates import fill_in
 from fairmark.analyse.evidence import Evidence, Side, evidence_for
 from fairmark.results import Deviation, HypothesisResult, Trust, VerdictWord
 from fairmark.table import Table
@@ -93,7 +94,7 @@ def _next(evidence: Evidence, verdict: VerdictWord, smallest: float | None, alph
     if evidence.estimate.refused is not None:
         return evidence.estimate.refused.next
     if evidence.estimate.n_missing:
-        return "run again to fill in what is missing: the undecided range includes its worst and best completion"
+        return f"{fill_in(evidence.estimate.scorer)}: the undecided range includes its worst and best completion"
     if alpha is not None and evidence.smallest_p > alpha:
         return f"add cases: with so few, no result could decide it at the level of {alpha:.3g} that many hypotheses leave"
     if smallest is not None:
