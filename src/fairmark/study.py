@@ -15,6 +15,7 @@ SystemKind = Literal["model", "http", "python", "command", "recorded"]
 GraderKind = Literal["llm", "check", "recorded", "people"]
 Chosen = Literal["all", "random", "stratified", "self-selected", "unknown"]
 HypothesisKind = Literal["better", "at_least", "at_most", "no_worse_than"]
+Part = Literal["train", "dev", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class GraderSpec:
     model: ModelSpec | None = None  # kind llm
     prompt: str | None = None  # kind llm: own text instead of the shipped one
     repeats: int = 1  # kind llm: how often each question is asked
+    examples: int = 0  # kind llm: marked responses of the train part that it is shown on each criterion
     check: str = ""  # kind check: contains, regex, max_words, python, ...
     value: Json = None  # kind check: what it looks for
     options: Mapping[str, Json] = field(default_factory=dict)  # kind check: further settings of this check
@@ -176,6 +178,26 @@ class People:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """How cases are split for tuning LLM graders. What is neither train nor dev is test, and only test labels decide."""
+
+    train: float = 0.0  # share of cases whose marked responses graders may be shown as examples
+    dev: float = 0.0  # share of cases that prompts are tuned on
+
+    def document(self) -> dict[str, Json]:
+        return {"train": self.train, "dev": self.dev}
+
+    def part(self, study: str, unit: str) -> Part:
+        """The part of a cluster, or of a case where there are no clusters.
+
+        Drawn by a digest of both names alone: the same whenever it is asked, whatever cases are added or taken out. The
+        shares are therefore met on average, and not exactly.
+        """
+        place = int(digest(["tuning", study, unit])[:16], 16) / 16**16
+        return "train" if place < self.train else "dev" if place < self.train + self.dev else "test"
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One expectation, written down before the data."""
 
@@ -240,6 +262,7 @@ class Study:
     interests: Mapping[str, str] = field(default_factory=dict)  # who shaped this assessment
     calibration: CalibrationSet | None = None
     people: People | None = None
+    tuning: Tuning | None = None  # None: no grader was tuned on these cases
     concurrency: int = 8  # requests in flight per endpoint
 
     def document(self) -> dict[str, Any]:
@@ -265,8 +288,15 @@ class Study:
             "systems": {name: digest(spec.identity()) for name, spec in self.systems.items()},
             "graders": {name: digest(grader_document(spec)) for name, spec in self.graders.items()},
             **({"people": self.people.document()} if self.people is not None else {}),
+            **({"tuning": self.tuning.document()} if self.tuning is not None else {}),
             "cases": {case.id: digest([list(case.input), case.expected, dict(case.fields)]) for case in self.cases},
         }
+
+    def part(self, case: Case) -> Part:
+        """The part of the tuning split that a case is in; test where there is no split. Clusters are never parted."""
+        if self.tuning is None:
+            return "test"
+        return self.tuning.part(self.name, case.id if self.cluster is None else str(case.fields.get(self.cluster)))
 
     def fingerprint(self) -> str:
         """SHA-256 of the frozen document."""
@@ -291,6 +321,7 @@ def grader_document(spec: GraderSpec) -> dict[str, Json]:
         "target": spec.target,
         "code": spec.code,
         "guideline": spec.guideline,
+        **({"examples": spec.examples} if spec.examples else {}),
     }
 
 
@@ -306,7 +337,7 @@ def deviations(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Devia
     """Every part of the plan that differs from the frozen document, in the order of the document."""
     found: list[Deviation] = []
     singular = {"hypotheses": "hypothesis", "criteria": "criterion", "systems": "system", "graders": "grader", "cases": "case"}
-    for part in ("question", "cluster", "groups", "trials", "plan", "population", "people"):
+    for part in ("question", "cluster", "groups", "trials", "plan", "population", "people", "tuning"):
         if canonical(frozen.get(part)) != canonical(now.get(part)):
             found.append(Deviation(part, f"changed from {canonical(frozen.get(part))} to {canonical(now.get(part))}"))
     for part, word in singular.items():

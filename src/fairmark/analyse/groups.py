@@ -107,7 +107,5 @@ def _at_the_page(table: Table, name: str, criteria: str) -> str:
         settled += any(cell.rater == ADJUDICATED for cell in cells)
     people = "1 person" if len(raters) == 1 else f"{len(raters)} people"
     answers = "1 answer" if marked == 1 else f"{marked} answers"
-    sentence = (
-        f"{people} marked {answers} on {criteria} without knowing which system gave them; {twice} of them were marked by more than one."
-    )
+    sentence = f"{people} marked {answers} on {criteria} without knowing which system gave them; {twice} were marked by more than one."
     return sentence + (f" A third look settled {settled} on which they differed." if settled else "")

@@ -27,7 +27,7 @@ KINDS = ("llm", "check", "recorded")
 CHECK_GROUP = "fairmark.graders"
 LLM_OPTIONS: Mapping[str, Kind] = {"evidence": "yes or no", "evidence_chars": "whole number", "reason_chars": "whole number"}
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "llm": (*SAMPLING, "prompt", "base_url", "api_key", "repeats"),
+    "llm": (*SAMPLING, "prompt", "base_url", "api_key", "repeats", "examples"),
     "check": ("value", "function"),
     "recorded": ("columns", "chosen", "guideline"),
 }
@@ -128,6 +128,7 @@ def read(
             model=_grading_model(entry, node, reader),
             prompt=text.content if text is not None else None,
             repeats=entry.repeats or 1,
+            examples=entry.examples or 0,
             options={key: value for key, value in _extra(entry).items() if key in LLM_OPTIONS},
         )
     if kind == "check":

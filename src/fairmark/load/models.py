@@ -134,6 +134,8 @@ class Grader(Model):
     """The one criterion it marks."""
     repeats: Annotated[int, Field(ge=1, le=100)] | None = None
     """How often an LLM grader is asked each question."""
+    examples: Annotated[int, Field(ge=1, le=20)] | None = None
+    """How many marked responses of the train part an LLM grader is shown on each criterion; none unless given."""
     value: Any = None
     """What a check looks for."""
     function: Words | None = None
@@ -176,6 +178,16 @@ class People(Part):
     """JSONL file of responses with known marks that everybody sees first (id, input, output, marks)."""
     guideline: Words | None = None
     """Text file with the guideline; a new text voids the marks given by the old one."""
+
+
+class Tuning(Part):
+    """How cases are split for tuning LLM graders; the rest is the test part."""
+
+    needed = ("dev",)
+    train: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the cases whose marked responses may be shown to graders as examples, such as 20%; none unless given."""
+    dev: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the cases that prompts are tuned on, such as 30%."""
 
 
 class Calibration(Part):
@@ -274,6 +286,8 @@ class StudyFile(Part):
     """Checks, LLM graders and recorded marks, by name; may be left out where `people` mark."""
     people: People | None = None
     """Who marks in the browser."""
+    tuning: Tuning | None = None
+    """Which part of the cases graders are tuned on."""
     calibration: Calibration | None = None
     """Recorded answers with known marks."""
     plan: Plan | None = None

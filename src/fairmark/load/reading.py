@@ -14,7 +14,7 @@ from fairmark.load.rubrics import ReadRubric, on_scale, scale_in_words, valid_na
 from fairmark.load.shape import Shaped, shape
 from fairmark.load.sources import Place, Reader, clip, listed
 from fairmark.records import Case
-from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study
+from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study, Tuning
 
 NAMES = ("study.yaml", "study.yml")
 _ON = re.compile(r"\s*([^\s>=]+)\s*(?:>=\s*(.+?))?\s*", re.DOTALL)
@@ -153,6 +153,7 @@ def _study(file: Path, reader: Reader) -> Study | None:
     calibration = (
         marking.calibration(written.calibration, items, rubric, reader) if written.calibration is not None and items is not None else None
     )
+    tuning = _tuning(written, root, graders, reader)
     _columns(written, root, cases, known_ids, reader)
     hypotheses = tuple(
         hypothesis
@@ -190,8 +191,33 @@ def _study(file: Path, reader: Reader) -> Study | None:
         interests=dict(written.interests or {}),
         calibration=calibration,
         people=who,
+        tuning=tuning,
         concurrency=written.concurrency or 8,
     )
+
+
+def _tuning(written: StudyFile, root: Node, graders: Mapping[str, GraderSpec], reader: Reader) -> Tuning | None:
+    """How cases are split for tuning; a part for examples wherever a grader is to be shown some."""
+    node, split = root.get("tuning"), None
+    if written.tuning is not None and node is not None and written.tuning.dev is not None:
+        split = Tuning(written.tuning.train or 0.0, written.tuning.dev)
+        if split.train + split.dev > 0.9:
+            reader.note(
+                node.where(),
+                f"`train` and `dev` take {split.train + split.dev:.0%} of the cases",
+                "90% at most: what is left is the test part, and only its labels decide",
+                "take smaller shares, such as train: 20% and dev: 30%",
+            )
+    for name, place, _ in _parts(root, "graders"):
+        spec = graders.get(name)
+        if spec is not None and spec.examples and (written.tuning is None or not written.tuning.train):
+            reader.note(
+                place,
+                f"`{clip(name)}` is to be shown {spec.examples} examples, and no part of the cases is there for them",
+                "`tuning` with a share for `train`",
+                "add `tuning: {train: 20%, dev: 30%}`: a response that serves as an example can no longer test the grader",
+            )
+    return split
 
 
 def _all_marked(graders: Mapping[str, GraderSpec], rubric: ReadRubric, root: Node, reader: Reader) -> None:

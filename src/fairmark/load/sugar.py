@@ -45,6 +45,10 @@ def study(root: Node) -> Node:
             _share(people, key)
         if root.get("graders") is None and isinstance(root.value, dict):
             root.value["graders"] = Entry(people.place, Node(people.place, {}))
+    tuning = root.get("tuning")
+    for key in ("train", "dev") if tuning is not None and isinstance(tuning.value, dict) else ():
+        assert tuning is not None
+        _share(tuning, key)
     for key in ("interests",):
         part = root.get(key)
         for name, _, _ in list(part.entries()) if part else []:
