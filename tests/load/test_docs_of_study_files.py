@@ -19,6 +19,7 @@ PARTS = [
     models.Http,
     models.Grader,
     models.MarkColumns,
+    models.Tuning,
     models.Calibration,
     models.Expectation,
     models.Plan,
