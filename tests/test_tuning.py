@@ -6,11 +6,15 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks.grids.marked_by_people import World, graded, mark_all, on_the_bench
+from benchmarks.grids.marked_by_people import study as marked_study
 from fairmark import load
 from fairmark.errors import Mistake
-from fairmark.study import Tuning
+from fairmark.study import Hypothesis, People, Study, Tuning
+from fairmark.workbench import Workbench
 from tests.bench import cases, study
 from tests.load.files import STUDY, write
 
@@ -94,3 +98,60 @@ def test_examples_need_a_part_they_are_taken_from(tmp_path: Path) -> None:
         load.study(write(tmp_path, {"study.yaml": asked}))
     told = load.study(write(tmp_path, {"study.yaml": asked + "tuning: {train: 20%, dev: 30%}\n"}))
     assert told.graders["judge"].examples == 4
+
+
+# ---------------------------------------------------------------- only test labels decide
+
+
+def world(n: int = 120, seed: int = 5) -> World:
+    rng = np.random.default_rng(seed)
+    good = {prompt: rng.random(n) < rate for prompt, rate in (("first", 0.7), ("second", 0.5))}
+    return World(good, {prompt: graded(rng, truth, (0.9, 0.85)) for prompt, truth in good.items()})
+
+
+def tuned(n: int = 120, **changes: object) -> Study:
+    people = People(("ana",), criteria=("solved",), share=0.75)
+    base = marked_study("tuned", n, {"a": "first", "b": "second"}, people)
+    expected = Hypothesis("H1", "at_least", "a", "solved>=yes", margin=0.5, primary=True)
+    return replace(base, hypotheses=(expected,), tuning=SPLIT, **changes)  # type: ignore[arg-type]
+
+
+def marked(asked: Study, of: World) -> Workbench:
+    bench = on_the_bench(asked, of, memory=True)
+    bench.run()
+    bench.assign()
+    assert mark_all(bench, of) > 0
+    return bench
+
+
+def test_corrections_hold_the_test_part_alone() -> None:
+    bench = marked(tuned(), world())
+    table = bench.table()
+    test = {case.id for case in table.study.cases if table.study.part(case) == "test"}
+    audited = table.audited("a", "solved>=yes")
+    assert audited is not None
+    assert {table.study.cases[place].id for place in audited.case.tolist()} == test
+    estimate = bench.analyse().hypotheses[0].estimate
+    assert estimate.scorer == "judge-corrected" and estimate.n_cases == len(test) < 120
+
+
+def test_labels_of_train_and_dev_change_no_corrected_figure() -> None:
+    """A grader that is always right where it was tuned is judged by where it was not."""
+    of, asked = world(), tuned()
+    outside = np.array([asked.part(case) != "test" for case in asked.cases])
+    fitted = World(of.good, {prompt: np.where(outside, of.good[prompt], said) for prompt, said in of.said.items()})
+    assert any((fitted.said[prompt] != of.said[prompt]).any() for prompt in of.said)
+    as_it_is, as_fitted = (marked(asked, one).analyse() for one in (of, fitted))
+    figure = [analysis.hypotheses[0].estimate for analysis in (as_it_is, as_fitted)]
+    assert (figure[0].value, figure[0].low, figure[0].high) == (figure[1].value, figure[1].low, figure[1].high)
+
+
+def test_the_design_says_which_cases_are_left_out_and_why() -> None:
+    analysis = marked(tuned(), world()).analyse()
+    left_out = sum(tuned().part(case) != "test" for case in tuned().cases)
+    assert f"{left_out} others are left out, because graders are tuned on them" in " ".join(analysis.hypotheses[0].design)
+
+
+def test_without_a_test_part_there_is_no_corrected_figure() -> None:
+    analysis = marked(replace(tuned(), tuning=Tuning(0.0, 0.999999)), world()).analyse()
+    assert analysis.hypotheses[0].estimate.scorer != "judge-corrected"

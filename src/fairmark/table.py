@@ -370,10 +370,14 @@ class Table:
         return next((name for name, spec in self.study.graders.items() if spec.kind == "llm" and criterion in spec.criteria), None)
 
     def audited(self, system: str, on: str, *, rows: Sequence[Row] | None = None) -> Audited | None:
-        """An LLM grader's marks of all responses beside people's of some; None where `on` was not marked in this way."""
+        """An LLM grader's marks of all responses beside people's of some; None where `on` was not marked in this way.
+
+        Where graders are tuned on a part of the cases, only the test part is in it: on the others the grader was fitted
+        to people's marks, so that its errors there say nothing about those it makes elsewhere.
+        """
         of_system = self._by_system[system]
-        places = np.arange(len(of_system)) if rows is None else np.array([self._place[id(row)] for row in rows], dtype=np.int64)
-        kept = [of_system[place] for place in places.tolist()]
+        kept = [row for row in (of_system if rows is None else rows) if self.study.part(row.case) == "test"]
+        places = np.array([self._place[id(row)] for row in kept], dtype=np.int64)
         if on == "score":
             return self._audited_score(kept)
         criterion, level = self.target(on)
