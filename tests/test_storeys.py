@@ -12,7 +12,7 @@ SOURCE = Path(fairmark.__file__).parent
 STOREYS = [
     {"errors", "rubric", "records", "results", "study"},  # nouns
     {"load", "store", "providers", "graders", "calls", "table", "stats"},  # hands
-    {"run", "grade", "audit", "people", "calibrate", "analyse", "report", "plan"},  # steps
+    {"run", "grade", "audit", "people", "calibrate", "analyse", "report", "plan", "tuning"},  # steps
     {"workbench"},  # bench
     {"web"},  # windows
     {"cli"},  # doors

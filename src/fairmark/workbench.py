@@ -18,6 +18,7 @@ from fairmark import calibrate as calibrating
 from fairmark import grade as grading
 from fairmark import people as peopling
 from fairmark import run as running
+from fairmark import tuning as tuning_room
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
 from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
@@ -125,6 +126,7 @@ class Workbench:
         self._warnings: tuple[str, ...] = ()
         self._store: Store | None = None
         self._notify: Callable[[str], None] | None = None
+        self._examples: tuning_room.Examples = {}
 
     # ------------------------------------------------------------ opening and closing
 
@@ -161,9 +163,13 @@ class Workbench:
             for name, spec in self.study.systems.items()
         }
 
-    @cached_property
+    @property
     def graders(self) -> tuple[Grader, ...]:
-        """One grader per criterion and rater."""
+        """One grader per criterion and rater, an LLM grader with the examples that it is shown now."""
+        return tuning_room.shown(self._built, self._examples) if self._examples else self._built
+
+    @cached_property
+    def _built(self) -> tuple[Grader, ...]:
         from fairmark import graders
         from fairmark.providers import resolve
 
@@ -192,6 +198,11 @@ class Workbench:
         ]
         graders = [grader for grader in self.graders if kind in (None, grader.kind)]
         return grading.tasks(items, graders, repeats=self._repeats)
+
+    def _choose_examples(self) -> None:
+        """Looks up which marked responses LLM graders are shown: people may have marked more of the train part since."""
+        if self.study.tuning is not None and any(spec.examples for spec in self.study.graders.values()):
+            self._examples = tuning_room.examples(self._tabled(kind="human"))
 
     def _calibration(self) -> tuple[Task, ...]:
         """The LLM graders' grades of the recorded calibration set, with what the store holds for them."""
@@ -228,6 +239,7 @@ class Workbench:
         models |= {name: spec.model for name, spec in self.study.graders.items() if spec.model is not None}
         where = {name: providers.destination(spec, self.env) for name, spec in self.systems.items()}
         where |= {name: providers.destination(spec.model, self.env) for name, spec in self.study.graders.items() if spec.model is not None}
+        self._choose_examples()
         slots = self.slots()
         tasks = (*self.tasks(slots), *self._calibration())
         return plan.outlook(self.study, slots, tasks, models=models, destinations=where, env=self.env)
@@ -242,6 +254,7 @@ class Workbench:
         self._notify = watch.notify
         budget = budget or self.study.budget
         self.freeze()
+        await asyncio.to_thread(self._choose_examples)
         slots = await asyncio.to_thread(lambda: running.read_recorded(self.slots(), self.store, wave=self.wave))
         await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks(slots), self.store, retry_failed=retry_failed))
         self._affordable(budget, self.plan)
@@ -346,8 +359,13 @@ class Workbench:
 
     def table(self) -> Table:
         """All planned responses with all their marks. Checks and recorded marks that are missing are made now."""
+        self._choose_examples()
+        return self._tabled()
+
+    def _tabled(self, *, kind: str | None = None) -> Table:
+        """The table, or of it the marks of one kind of grader, without how responses were drawn for people."""
         slots = self.slots()
-        tasks = grading.mark_at_once(self.tasks(slots), self.store)
+        tasks = grading.mark_at_once(self.tasks(slots, kind=kind), self.store)
         cells: dict[tuple[str, str, int], list[Cell]] = {}
         for task in tasks:
             where = (task.item.case_id, task.item.system, task.item.trial)
@@ -359,7 +377,7 @@ class Workbench:
             said = peopling.said_of(self.store.people.acts(self._plan_name))
             for place, marked in peopling.cells(self.study, slots, assignments, said, self.store).items():
                 cells.setdefault(place, []).extend(marked)
-            ready = peopling.eligible(slots)
+            ready = peopling.eligible(slots) if kind is None else ()
             strata = peopling.strata_of(self.study, ready, self._verdicts(slots))
             drawn = peopling.drawn(strata, assignments, ready)
         return Table(
@@ -375,6 +393,7 @@ class Workbench:
 
     def assign(self, *, share: float | None = None) -> peopling.Draw:
         """Draws the responses that people are still to mark, and notes who marks them. `share` overrides the study's."""
+        self._choose_examples()
         slots = self.slots()
         rows = self.store.people
         said = peopling.said_of(rows.acts(self._plan_name))
@@ -411,6 +430,23 @@ class Workbench:
     def calibrate(self) -> tuple[Trust, ...]:
         """How far each LLM grader's marks are borne out by other marks on the same answers."""
         return calibrating.trust(self.study, self.table(), self._calibration())
+
+    def tuned(self) -> tuple[tuning_room.Tuned, ...]:
+        """What tuning has to do with each LLM grader's receipt; nothing where the study sets no part of the cases apart."""
+        return self._tuned(self.table())
+
+    def _tuned(self, table: Table) -> tuple[tuning_room.Tuned, ...]:
+        """The same of a table. A look at the test labels by a grader that did not look yet is noted for good."""
+        if self.study.tuning is None:
+            return ()
+        rows = self.store.people
+        before = rows.acts(self._plan_name, kinds=["look"])
+        known = {act.id for act in before}
+        looks = tuning_room.looks(table, self.graders, name=self._plan_name, at=time.time_ns())
+        new = [act for act in looks if act.id not in known]
+        for posted in [rows.post(act) for act in new if not self.store.read_only]:
+            posted.result()
+        return tuning_room.tuned(table, self.graders, self._examples, tuning_room.counted([*before, *new]))
 
     def audit_plans(
         self,
@@ -500,7 +536,8 @@ class Workbench:
         plans = self.store.plans(self._plan_name)
         frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
         trust = calibrating.trust(self.study, table, self._calibration())
-        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=self._warnings)
+        warnings = (*self._warnings, *(one for of in self._tuned(table) for one in (*((of.say,) if of.looks > 1 else ()), *of.warnings)))
+        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=warnings)
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
 
     def early(self) -> Early:
