@@ -110,11 +110,12 @@ def serve(
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, by the links of the people named.")] = False,
     name: Annotated[list[str] | None, typer.Option("--name", help="A host name that people will use for this machine.")] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the owner's page in a browser.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let people mark in the browser, blind. Gives out what is still to mark and prints a link for everybody."""
     from fairmark.cli import commands
 
-    commands.serve(config, wave=wave, host=host, port=port, allow_remote=allow_remote, names=name or [], show=show)
+    commands.serve(config, wave=wave, host=host, port=port, allow_remote=allow_remote, names=name or [], show=show, as_json=as_json)
 
 
 @app.command()

@@ -256,22 +256,25 @@ def _say_analysis(analysis: Analysis) -> None:
         screen.out.print(warning)
 
 
-def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, names: list[str], show: bool) -> None:
-    from fairmark.web import app
+def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, names: list[str], show: bool, as_json: bool) -> None:
+    from fairmark.web import access, app
 
     with _open(config, wave) as bench:
         given = bench.assign()
+        say = screen.err.print if as_json else screen.out.print
         if given.assignments:
             people = len({one.person for one in given.assignments})
-            screen.out.print(f"{len(given.assignments)} responses are newly given out to {people} people.")
+            say(f"{len(given.assignments)} responses are newly given out to {people} people.")
         for system, plan in given.plans.items():
-            screen.out.print(f"{system}: {plan.advice}.")
+            say(f"{system}: {plan.advice}.")
 
-        def ready(link: str) -> None:
+        def ready(links: dict[str, str]) -> None:
+            if as_json:
+                screen.document({"links": links, "given_out": len(given.assignments)})
             if show:
-                webbrowser.open(link)
+                webbrowser.open(links[access.OWNER])
 
-        app.serve(bench, host=host, port=port, allow_remote=allow_remote, hosts=tuple(names), say=screen.out.print, ready=ready)
+        app.serve(bench, host=host, port=port, allow_remote=allow_remote, hosts=tuple(names), say=say, ready=ready)
 
 
 def calibrate(config: Path, *, wave: str, as_json: bool) -> None:

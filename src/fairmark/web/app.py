@@ -1,0 +1,149 @@
+"""The server: all pages behind one guard, on this machine unless somebody asks for more."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import signal
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from importlib import resources
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from fairmark.errors import CannotDo
+from fairmark.web import entry
+from fairmark.web.access import OWNER, Door, guard, is_loopback, known_hosts, make_link, open_to
+from fairmark.web.visit import ANYBODY, Office, Route, Visit
+from fairmark.workbench import Workbench
+
+ROUTES: tuple[Route, ...] = (*entry.ROUTES,)
+LARGEST_BODY = 1_000_000  # bytes of one act
+KEPT_ALIVE = 30.0  # seconds an idle connection is kept
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def make_office(bench: Workbench) -> Office:
+    """What all pages of a bench share. `CannotDo` where the study does not say who marks."""
+    templates = Environment(
+        loader=PackageLoader("fairmark.web"), autoescape=select_autoescape(default=True, default_for_string=True), undefined=StrictUndefined
+    )
+    files = _static()
+    templates.globals["static"] = lambda name: f"/static/{name}?v={files[name][1]}"
+    return Office(bench, bench.desk(), templates, {"static": files})
+
+
+def make_app(office: Office, door: Door, *, routes: Sequence[Route] = ROUTES) -> web.Application:
+    """The pages as an aiohttp application. Whatever it answers has passed the guard."""
+    app = web.Application(middlewares=[guard(door)], client_max_size=LARGEST_BODY)
+    for route in (*routes, *_static_routes(office)):
+        app.router.add_route(route.method, route.path, open_to(route, office))
+    return app
+
+
+def _static() -> dict[str, tuple[bytes, str]]:
+    """Every file of our own that pages may load, with a digest of its content. No path that a visitor sends is ever opened."""
+    folder = resources.files("fairmark.web") / "static"
+    return {file.name: (body := file.read_bytes(), hashlib.sha256(body).hexdigest()[:12]) for file in folder.iterdir() if file.is_file()}
+
+
+def _static_routes(office: Office) -> list[Route]:
+    def route(name: str, body: bytes) -> Route:
+        suffix = "." + name.rpartition(".")[2]
+        kind = TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+        async def give(visit: Visit) -> web.StreamResponse:
+            forever = {"Cache-Control": "public, max-age=31536000, immutable"} if visit.request.query_string else {}
+            charset = "utf-8" if kind.startswith("text/") else None
+            return web.Response(body=body, content_type=kind, charset=charset, headers=forever)
+
+        return Route("GET", f"/static/{name}", give, ANYBODY)
+
+    return [route(name, body) for name, (body, _) in office.shared["static"].items()]
+
+
+def check_binding(host: str, *, allow_remote: bool, people: Collection[str]) -> None:
+    """Nothing, or `CannotDo` where others would get in who should not."""
+    if is_loopback(host):
+        return
+    if not allow_remote:
+        raise CannotDo(
+            "NOT_LOOPBACK",
+            f"{host} can be reached from other machines",
+            "leave --host out to stay on this machine, or add --allow-remote to let the people named in the study in",
+        )
+    if not people:
+        raise CannotDo("NO_PEOPLE", "nobody is named who may come in", "name them: `people: {roster: [...]}` in study.yaml")
+
+
+def serve(
+    bench: Workbench,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    allow_remote: bool = False,
+    hosts: Sequence[str] = (),
+    say: Callable[[str], None],
+    ready: Callable[[dict[str, str]], None] | None = None,
+) -> None:
+    """Serves until it is stopped. `ready` is given everybody's link, the owner's first; `say` what a person should read."""
+    office = make_office(bench)
+    people = list(dict.fromkeys((*office.desk.people.roster, *office.desk.people.adjudicators)))
+    check_binding(host, allow_remote=allow_remote, people=people)
+    asyncio.run(_serve(office, host, port, hosts, people, say, ready))
+
+
+async def _serve(
+    office: Office,
+    host: str,
+    port: int,
+    hosts: Sequence[str],
+    people: Sequence[str],
+    say: Callable[[str], None],
+    ready: Callable[[dict[str, str]], None] | None,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
+            loop.add_signal_handler(number, stop.set)
+    runner, bound = await start(office, host, port, hosts)
+    try:
+        address = (
+            f"http://{hosts[0] if hosts else '127.0.0.1' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host}:{bound}"
+        )
+        links = {who: f"{address}/enter#{make_link(office, who)}" for who in (OWNER, *people)}
+        if not is_loopback(host):
+            say("Warning: this is plain HTTP. Whoever can listen on the network can read the marks and take over a session.")
+        say("Each link lets one person in, once, within a day. The page for owners gives out new ones.")
+        for who, link in links.items():
+            say(f"{who}: {link}")
+        say("Press Ctrl-C to stop; what was marked is stored.")
+        if ready is not None:
+            ready(links)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def start(office: Office, host: str, port: int, hosts: Sequence[str] = ()) -> tuple[web.AppRunner, int]:
+    """A running server and its port. `CannotDo` where the port is taken or the address is not this machine's."""
+    from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+
+    listening = socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM)
+    listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise CannotDo(
+            "NO_PORT", f"{host}:{port} cannot be listened on: {error.strerror}", "name another --port, or 0 for a free one"
+        ) from None
+    bound = int(listening.getsockname()[1])
+    app = make_app(office, Door(known_hosts(host, hosts), bound))
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE, handle_signals=False)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    return runner, bound
