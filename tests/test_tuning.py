@@ -297,3 +297,44 @@ def test_a_grader_fitted_to_dev_is_told_from_one_that_is_as_good_everywhere() ->
     assert honest.gap is not None and not honest.gap.warn and honest.warnings == ()
     assert overfit.gap is not None and overfit.gap.warn and overfit.gap.dev == 1.0
     assert "does better where it was tuned" in overfit.warnings[0]
+
+
+# ---------------------------------------------------------------- receipts by part
+
+
+def test_receipts_rest_on_the_test_part_and_those_of_dev_are_no_look() -> None:
+    of, asked = world(), tuned()
+    bench = marked(asked, of)
+    on_dev = bench.calibrate("dev")[0]
+    assert bench.store.people.acts("tuned@1", kinds=["look"]) == ()
+    on_test = bench.calibrate()[0]
+    assert len(bench.store.people.acts("tuned@1", kinds=["look"])) == 1
+    human = [(asked.part(row.case), row) for row in bench.table().rows for cell in row.cells if cell.kind == "human"]
+    by_part = Counter(part for part, _ in human)
+    assert (on_dev.n, on_test.n) == (by_part["dev"], by_part["test"])
+    assert bench.analyse().trust[0].n == by_part["test"]
+
+
+def test_a_prompt_is_tried_on_dev_without_marking_or_seeing_the_rest() -> None:
+    of = world()
+    bench = marked(tuned(), of)
+    bench.calibrate()
+    graders = {**bench.study.graders, "judge": replace(bench.study.graders["judge"], prompt="Mark with care.")}
+    tried = on_the_bench(replace(bench.study, graders=graders), of, memory=True)
+    tried._store = bench.store
+    answers = sum(tried.study.part(case) == "dev" for case in tried.study.cases) * 2
+    assert tried.mark_part("dev").calls == answers
+    assert tried.mark_part("dev").calls == 0
+    assert tried.calibrate("dev")[0].n > 0
+    assert len(bench.store.people.acts("tuned@1", kinds=["look"])) == 1
+    assert tried.run().calls == (80 * 2) - answers
+    tried.calibrate()
+    assert len(bench.store.people.acts("tuned@1", kinds=["look"])) == 2
+
+
+def test_there_is_no_dev_part_where_none_is_set_apart() -> None:
+    bench = on_the_bench(replace(tuned(), tuning=None), world(), memory=True)
+    with pytest.raises(Mistake, match="no cases apart as `dev`"):
+        bench.calibrate("dev")
+    with pytest.raises(Mistake, match="no cases apart as `train`"):
+        bench.mark_part("train")

@@ -24,10 +24,11 @@ from fairmark.graders import LlmGrader
 from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
-from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Study, SystemSpec
+from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
 from fairmark.table import Cell, Drawn, Row, Table
 
 if TYPE_CHECKING:
+    from fairmark import calls
     from fairmark.analyse.early import Early
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
@@ -427,9 +428,60 @@ class Workbench:
                 found[place] = peopling.Verdict(names.index(task.grade.label), task.grade.confidence)
         return found
 
-    def calibrate(self) -> tuple[Trust, ...]:
-        """How far each LLM grader's marks are borne out by other marks on the same answers."""
-        return calibrating.trust(self.study, self.table(), self._calibration())
+    def calibrate(self, on: Part = "test") -> tuple[Trust, ...]:
+        """How far each LLM grader's marks are borne out by other marks on the same answers.
+
+        Where the study sets cases apart for tuning it is measured on the test part, which is noted as a look, or on
+        another part, which is not. `Mistake` where no part is set apart.
+        """
+        self._parted(on)
+        table = self.table()
+        if on == "test":
+            self._tuned(table)
+        return calibrating.trust(self.study, _of_part(table, on), self._calibration())
+
+    def mark_part(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:
+        """Asks LLM graders for what is missing on the answers of one part: a prompt is tried on dev before it marks everything."""
+        return _wait(self.mark_part_async(on, watch, budget=budget))
+
+    async def mark_part_async(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:
+        """`mark_part` for callers that have an event loop already."""
+        self._parted(on)
+        watch, budget = watch or Watch(), budget or self.study.budget
+        self._notify = watch.notify
+        await asyncio.to_thread(self._choose_examples)
+        slots = [slot for slot in await asyncio.to_thread(self.slots) if self.study.part(slot.case) == on]
+        tasks = await asyncio.to_thread(lambda: self.tasks(slots, kind="llm"))
+        return await self._asked(tasks, watch, budget)
+
+    async def _asked(self, tasks: Sequence[Task], watch: Watch, budget: Budget) -> calls.Tally:
+        """Asks LLM graders for those of the grades that are missing, within the budget."""
+        from fairmark import calls, plan
+
+        self._affordable(budget, lambda: plan.outlook(self.study, (), tasks, models={}, destinations={}, env=self.env))
+        pool = _Pool(self)
+        try:
+            return await grading.ask(
+                tasks,
+                grading.Ask(
+                    store=self.store,
+                    provider=pool.grader,
+                    concurrency=self.study.concurrency,
+                    budget=budget,
+                    policy=self._policy or calls.Policy(),
+                    stop=watch.stop,
+                    progress=watch.progress,
+                ),
+            )
+        finally:
+            await pool.close()
+
+    def _parted(self, on: Part) -> None:
+        """`Mistake` for a part where the study has none."""
+        if on != "test" and self.study.tuning is None:
+            raise Mistake.in_call(
+                f"the study sets no cases apart as `{on}`", remedy="add `tuning: {train: 20%, dev: 30%}` to study.yaml before you tune"
+            )
 
     def tuned(self) -> tuple[tuning_room.Tuned, ...]:
         """What tuning has to do with each LLM grader's receipt; nothing where the study sets no part of the cases apart."""
@@ -502,29 +554,10 @@ class Workbench:
         budget: Budget | None = None,
     ) -> tuple[auditing.AuditReport, ...]:
         """`audit` for callers that have an event loop already."""
-        from fairmark import calls, plan
-
         watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
         plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
-        tasks = [task for made in plans for task in made.tasks]
-        self._affordable(budget, lambda: plan.outlook(self.study, (), tasks, models={}, destinations={}, env=self.env))
-        pool = _Pool(self)
-        try:
-            await grading.ask(
-                tasks,
-                grading.Ask(
-                    store=self.store,
-                    provider=pool.grader,
-                    concurrency=self.study.concurrency,
-                    budget=budget,
-                    policy=self._policy or calls.Policy(),
-                    stop=watch.stop,
-                    progress=watch.progress,
-                ),
-            )
-        finally:
-            await pool.close()
+        await self._asked([task for made in plans for task in made.tasks], watch, budget)
         table = await asyncio.to_thread(self.table)
         return tuple(auditing.read(made.filled(grading.fill(made.tasks, self.store)), table) for made in plans)
 
@@ -535,7 +568,7 @@ class Workbench:
     def _analyse(self, table: Table) -> Findings:
         plans = self.store.plans(self._plan_name)
         frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
-        trust = calibrating.trust(self.study, table, self._calibration())
+        trust = calibrating.trust(self.study, _of_part(table, "test"), self._calibration())
         warnings = (*self._warnings, *(one for of in self._tuned(table) for one in (*((of.say,) if of.looks > 1 else ()), *of.warnings)))
         analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=warnings)
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
@@ -592,6 +625,13 @@ class Workbench:
                 f"it costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
                 "raise the budget, or take fewer cases",
             )
+
+
+def _of_part(table: Table, part: Part) -> Table:
+    """The table of the cases of one part; the table itself where none is set apart."""
+    if table.study.tuning is None:
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if table.study.part(row.case) == part))
 
 
 class _Pool:
