@@ -9,9 +9,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
-from aiohttp import web as aio
 
 from fairmark.study import GraderSpec, People, Study
 from fairmark.web import access, app
@@ -30,7 +30,7 @@ class Served:
     port: int
     url: str
     _loop: asyncio.AbstractEventLoop = field(repr=False)
-    _runner: aio.AppRunner = field(repr=False)
+    _running: app.Running = field(repr=False)
     _thread: threading.Thread = field(repr=False)
 
     def link(self, person: str) -> str:
@@ -66,7 +66,7 @@ class Served:
             return error.code, error.read(), dict(error.headers)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._running.stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -80,14 +80,14 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_Stay)
 
 
-def serving(made: Workbench) -> Served:
+def serving(made: Workbench, **options: Any) -> Served:
     """A server on a bench, in a thread with a loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     office = app.make_office(made)
-    runner, port = asyncio.run_coroutine_threadsafe(app.start(office, "127.0.0.1", 0), loop).result(10)
-    return Served(office, port, f"http://127.0.0.1:{port}", loop, runner, thread)
+    running = asyncio.run_coroutine_threadsafe(app.start(office, "127.0.0.1", 0, **options), loop).result(10)
+    return Served(office, running.port, f"http://127.0.0.1:{running.port}", loop, running, thread)
 
 
 def marked_study(people: People = PEOPLE, *, n: int = 6, **changes: object) -> Study:
@@ -107,12 +107,12 @@ def marked_bench(people: People = PEOPLE, *, n: int = 6, **changes: object) -> W
 
 
 @pytest.fixture
-def served() -> Iterator[Callable[[Workbench], Served]]:
+def served() -> Iterator[Callable[..., Served]]:
     """Starts servers, and stops them when the test is over."""
     started: list[Served] = []
 
-    def start(made: Workbench) -> Served:
-        started.append(serving(made))
+    def start(made: Workbench, **options: Any) -> Served:
+        started.append(serving(made, **options))
         return started[-1]
 
     yield start

@@ -9,10 +9,9 @@ import pytest
 
 from fairmark.errors import CannotDo
 from fairmark.web import access, app
-from fairmark.workbench import Workbench
 from tests.web.conftest import Served, marked_bench
 
-Start = Callable[[Workbench], Served]
+Start = Callable[..., Served]
 
 
 def test_a_link_lets_in_once_and_the_session_is_a_strict_cookie(served: Start) -> None:

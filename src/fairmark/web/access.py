@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -45,6 +45,7 @@ class Door:
 
     hosts: frozenset[str]  # names and addresses, in small letters, without the port
     port: int
+    silent: set[object] = field(default_factory=set)  # new connections on which no whole request has come in yet
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server, with its port; a port may be left out only where it is 80."""
@@ -89,6 +90,7 @@ def guard(door: Door) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        door.silent.discard(request.protocol)
         try:
             refused = _refusal(request, door)
             response = refused if refused is not None else await handler(request)

@@ -8,9 +8,11 @@ import mimetypes
 import signal
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import resources
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fairmark.errors import CannotDo
@@ -22,6 +24,7 @@ from fairmark.workbench import Workbench
 ROUTES: tuple[Route, ...] = (*entry.ROUTES,)
 LARGEST_BODY = 1_000_000  # bytes of one act
 KEPT_ALIVE = 30.0  # seconds an idle connection is kept
+HEADER_SECONDS = 15.0  # within which a new connection must have sent a request
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -109,11 +112,10 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(number, stop.set)
-    runner, bound = await start(office, host, port, hosts)
+    running = await start(office, host, port, hosts)
     try:
-        address = (
-            f"http://{hosts[0] if hosts else '127.0.0.1' if host in ('0.0.0.0', '::') else f'[{host}]' if ':' in host else host}:{bound}"
-        )
+        here = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        address = f"http://{hosts[0] if hosts else here}:{running.port}"
         links = {who: f"{address}/enter#{make_link(office, who)}" for who in (OWNER, *people)}
         if not is_loopback(host):
             say("Warning: this is plain HTTP. Whoever can listen on the network can read the marks and take over a session.")
@@ -125,11 +127,28 @@ async def _serve(
             ready(links)
         await stop.wait()
     finally:
-        await runner.cleanup()
+        await running.stop()
 
 
-async def start(office: Office, host: str, port: int, hosts: Sequence[str] = ()) -> tuple[web.AppRunner, int]:
-    """A running server and its port. `CannotDo` where the port is taken or the address is not this machine's."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens."""
+
+    port: int
+    _server: asyncio.Server
+    _runner: web.AppRunner
+
+    async def stop(self) -> None:
+        """Ends it, once what is under way has been answered."""
+        self._server.close()
+        await self._runner.cleanup()
+
+
+async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (), *, header_seconds: float = HEADER_SECONDS) -> Running:
+    """A server that listens. A connection that sends no whole request within `header_seconds` is closed.
+
+    `CannotDo` where the port is taken or the address is not this machine's.
+    """
     from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 
     listening = socket(AF_INET6 if ":" in host else AF_INET, SOCK_STREAM)
@@ -142,8 +161,24 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = ())
             "NO_PORT", f"{host}:{port} cannot be listened on: {error.strerror}", "name another --port, or 0 for a free one"
         ) from None
     bound = int(listening.getsockname()[1])
-    app = make_app(office, Door(known_hosts(host, hosts), bound))
+    door = Door(known_hosts(host, hosts), bound)
+    app = make_app(office, door)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE, handle_signals=False)
     await runner.setup()
-    await web.SockSite(runner, listening).start()
-    return runner, bound
+    loop = asyncio.get_running_loop()
+    assert runner.server is not None
+
+    def connected() -> asyncio.Protocol:
+        assert runner.server is not None
+        protocol = runner.server()
+        door.silent.add(protocol)
+        loop.call_later(header_seconds, drop_if_silent, protocol)
+        return protocol
+
+    def drop_if_silent(protocol: RequestHandler) -> None:
+        if protocol in door.silent:
+            door.silent.discard(protocol)
+            if protocol.transport is not None:
+                protocol.transport.close()
+
+    return Running(bound, await loop.create_server(connected, sock=listening, backlog=1024), runner)

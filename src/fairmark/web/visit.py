@@ -17,6 +17,7 @@ from fairmark.workbench import Workbench
 
 Role = Literal["anybody", "grader", "adjudicator", "owner"]
 T = TypeVar("T")
+BODY_SECONDS = 20.0  # for what is sent to arrive
 
 MARKERS: frozenset[Role] = frozenset({"grader", "adjudicator"})  # an owner who wants to mark is on the roster under a name
 SETTLERS: frozenset[Role] = frozenset({"adjudicator"})
@@ -47,7 +48,11 @@ class Visit:
     async def said(self) -> Mapping[str, Any]:
         """The JSON object that was sent. `Mistake` where it is none."""
         try:
-            found = json.loads(await self.request.text(), parse_constant=_no_constant)
+            async with asyncio.timeout(BODY_SECONDS):
+                text = await self.request.text()
+            found = json.loads(text, parse_constant=_no_constant)
+        except TimeoutError:
+            raise Mistake.in_call("what was sent did not arrive in time", remedy="send it again") from None
         except (ValueError, RecursionError):
             raise Mistake.in_call("what was sent is no JSON", allowed="a JSON object") from None
         if not isinstance(found, dict):
