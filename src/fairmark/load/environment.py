@@ -41,7 +41,7 @@ def environment(folder: Path) -> Mapping[str, str]:
 
 def _value(written: str) -> str | None:
     if written[:1] not in ("'", '"'):
-        return re.sub(r"(?:^|[ \t]+)#.*", "", written).strip()
+        return re.sub(r"(?:^|[ \t])#.*", "", written).strip()
     quoted = _QUOTED.fullmatch(written)
     if quoted is None:
         return None
