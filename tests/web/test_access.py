@@ -67,3 +67,11 @@ def test_other_machines_need_a_flag_and_names() -> None:
         with pytest.raises(CannotDo, match="nobody is named"):
             app.check_binding(host, allow_remote=True, people=())
         app.check_binding(host, allow_remote=True, people=("ana",))
+
+
+def test_a_named_proxy_is_known_on_the_ports_of_the_web_and_nobody_else() -> None:
+    door = access.Door(access.known_hosts("0.0.0.0", ["Marking.example.org"]), 8765, access.spelt(["Marking.example.org"]))
+    for host in ("marking.example.org", "marking.example.org:443", "MARKING.example.org:8765", "127.0.0.1:8765", "[::1]:8765"):
+        assert door.knows(host), host
+    for host in ("127.0.0.1", "localhost:443", "marking.example.org:8766", "evil.example.org", "0.0.0.0:8765", "[::1]"):
+        assert not door.knows(host), host

@@ -45,12 +45,16 @@ class Door:
 
     hosts: frozenset[str]  # names and addresses, in small letters, without the port
     port: int
+    named: frozenset[str] = frozenset()  # names of a proxy in front, on the ports of the web
     silent: set[object] = field(default_factory=set)  # new connections on which no whole request has come in yet
 
     def knows(self, host: str) -> bool:
-        """Whether a Host header names this server, with its port; a port may be left out only where it is 80."""
-        name, _, port = host.rpartition(":") if re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", host) else (host, "", "80")
-        return name.lower() in self.hosts and port == str(self.port)
+        """Whether a Host header names this server, with its port, or a proxy in front of it."""
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?", host)
+        if match is None:
+            return False
+        name, port = match[1].lower(), match[2] or "80"
+        return (name in self.hosts and port == str(self.port)) or (name in self.named and port in ("80", "443"))
 
 
 def new_token() -> str:
@@ -208,6 +212,11 @@ def _plain(path: str) -> str:
 
 def known_hosts(host: str, named: Collection[str]) -> frozenset[str]:
     """The names under which a server at this address may be asked."""
-    own = {"127.0.0.1", "localhost", "[::1]"} if is_loopback(host) or host in ("0.0.0.0", "::") else set()
-    asked = {host} if host not in ("0.0.0.0", "::") else set()
-    return frozenset({name.lower() if ":" not in name or name.startswith("[") else f"[{name.lower()}]" for name in (*own, *asked, *named)})
+    everywhere = host in ("0.0.0.0", "::")
+    own = {"127.0.0.1", "localhost", "::1"} if is_loopback(host) or everywhere else set()
+    return spelt({*own, *named, *(() if everywhere else (host,))})
+
+
+def spelt(names: Collection[str]) -> frozenset[str]:
+    """Names as a Host header spells them: small letters, IPv6 addresses in brackets."""
+    return frozenset(f"[{name.lower()}]" if ":" in name and not name.startswith("[") else name.lower() for name in names)

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from fairmark.errors import CannotDo
 from fairmark.web import entry
-from fairmark.web.access import OWNER, Door, guard, is_loopback, known_hosts, make_link, open_to
+from fairmark.web.access import OWNER, Door, guard, is_loopback, known_hosts, make_link, open_to, spelt
 from fairmark.web.visit import ANYBODY, Office, Route, Visit
 from fairmark.workbench import Workbench
 
@@ -161,7 +161,7 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (),
             "NO_PORT", f"{host}:{port} cannot be listened on: {error.strerror}", "name another --port, or 0 for a free one"
         ) from None
     bound = int(listening.getsockname()[1])
-    door = Door(known_hosts(host, hosts), bound)
+    door = Door(known_hosts(host, hosts), bound, spelt(hosts))
     app = make_app(office, door)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE, handle_signals=False)
     await runner.setup()
