@@ -102,6 +102,7 @@ class Desk:
         self._items: dict[str, Item] = {}  # by key of the response
         self._assigned = -1
         self._books: dict[str, _Book] = {}
+        self._keys: dict[tuple[str, str], str] = {}  # of the grade that an assignment makes on a criterion
         self._training = {entry.item.case_id: entry for entry in self.people.training.items} if self.people.training else {}
         self._opened: bool | None = None
         self._criteria = tuple(study.rubric[name] for name in self.people.criteria)
@@ -111,14 +112,7 @@ class Desk:
     def progress(self, person: str) -> Progress:
         """How far a person is."""
         with self._turn:
-            book = self._book(person)
-            shown = self._given_out(book)
-            done = sum(book.status[one.id] == "done" for one in shown)
-            ahead = next((one for one in shown if book.status[one.id] != "done"), None)
-            stage: Literal["training", "together", "work"] = "work"
-            if ahead is not None and ahead.kind in ("training", "together"):
-                stage = "training" if ahead.kind == "training" else "together"
-            return Progress(person, len(shown), done, len(book.order) - len(shown), stage)
+            return self._progress(person, self._book(person))
 
     def next_open(self, person: str) -> str | None:
         """Id of the first response that is not marked yet: those put off come last. None: all are done."""
@@ -141,7 +135,7 @@ class Desk:
             lead = book.partners[one.pair][0] if one.pair else one
             spot = next(number for number, other in enumerate(firsts) if other.id == lead.id)
             group = book.partners[one.pair] if one.pair else [one]
-            panes = tuple(self._pane(person, book, member) for member in group)
+            panes = tuple(self._pane(book, member, self.store.people.acts(self.name, assignment_id=member.id)) for member in group)
             return View(
                 panes,
                 one.kind == "training",
@@ -236,6 +230,15 @@ class Desk:
 
     # ------------------------------------------------------------ inside
 
+    def _progress(self, person: str, book: _Book) -> Progress:
+        shown = self._given_out(book)
+        done = sum(book.status[one.id] == "done" for one in shown)
+        ahead = next((one for one in shown if book.status[one.id] != "done"), None)
+        stage: Literal["training", "together", "work"] = "work"
+        if ahead is not None and ahead.kind in EARLY:
+            stage = "training" if ahead.kind == "training" else "together"
+        return Progress(person, len(shown), done, len(book.order) - len(shown), stage)
+
     def _again(self, person: str, act: str, kind: Literal["undo", "redo"], target: Act) -> Done:
         one, item = self._to_act_on(person, target.assignment)
         before = [done for done in self.store.people.acts(self.name, assignment_id=one.id) if done.person == person]
@@ -272,10 +275,11 @@ class Desk:
         grades = [] if one.kind == "training" else [self._grade(one, item, name, one_said, at) for name, one_said in said.items()]
         done = Act(act, self.name, person, kind, content, one.id, one.case_id, at)
         posted = self.store.people.post(done, grades, base=base).result()
+        acts = self.store.people.acts(self.name, assignment_id=one.id)
         with self._turn:
-            book = self._book(person)
-            pane = self._pane(person, book, one)
-            return Done(posted, pane, self.progress(person), one.id)
+            book = self._books.get(person) or self._book(person)
+            pane = self._pane(book, one, acts)
+            return Done(posted, pane, self._progress(person, book), one.id)
 
     def _bound(self, one: Assignment, item: Item, criterion: str, said: Said) -> Said:
         """What was said with the names of all that it was said of, so that a later change can be told."""
@@ -285,7 +289,10 @@ class Desk:
         return replace(said, key=key, response=one.response, wording=digest(on.wording())[:16], guideline=self.people.version)
 
     def _key(self, one: Assignment, item: Item, criterion: str) -> str:
-        return grade_key(person_grader(self.study, criterion, one.person), item, repeat=one.repeat)
+        known = one.id, criterion
+        if known not in self._keys:
+            self._keys[known] = grade_key(person_grader(self.study, criterion, one.person), item, repeat=one.repeat)
+        return self._keys[known]
 
     def _grade(self, one: Assignment, item: Item, criterion: str, said: Said, at: int) -> Grade:
         failure = None
@@ -388,10 +395,9 @@ class Desk:
         needed = on.id in self.people.reasons or said.label in (CANNOT_TELL, NOT_COVERED)
         return bool(said.reason.strip()) or not needed
 
-    def _pane(self, person: str, book: _Book, one: Assignment) -> Pane:
+    def _pane(self, book: _Book, one: Assignment, acts: Sequence[Act]) -> Pane:
         item = self.item(one)
         assert item is not None
-        acts = self.store.people.acts(self.name, assignment_id=one.id)
         state = fold(acts)
         standing = {name: said for name, said in state.said.items() if said.label is None or said.key == self._key(one, item, name)}
         book.status[one.id] = status = self._status(one, state if acts else None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Executable, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from fairmark.errors import CannotDo
 from fairmark.store.tables import metadata
@@ -59,6 +59,7 @@ def in_file(file: Path, *, read_only: bool, patience: float) -> Engine:
     engine = _engine(file, read_only=read_only, patience=patience)
     try:
         _ready(engine, file, read_only=read_only, patience=patience)
+        engine.dispose()  # what SQLite keeps beside the file is made anew, with the mode that the file has from now on
     except DatabaseError as error:
         engine.dispose()
         raise trouble(error, file) from error
@@ -157,7 +158,7 @@ def _engine(file: Path, *, read_only: bool, patience: float) -> Engine:
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(f"{file.resolve().as_uri()}?{options}", uri=True, timeout=patience, check_same_thread=False)
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=16, max_overflow=64)
 
     @event.listens_for(engine, "connect")
     def _settle(connection: Any, _: Any) -> None:
