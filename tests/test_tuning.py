@@ -299,6 +299,17 @@ def test_a_grader_fitted_to_dev_is_told_from_one_that_is_as_good_everywhere() ->
     assert "does better where it was tuned" in overfit.warnings[0]
 
 
+def test_the_receipt_carries_what_tuning_has_to_do_with_it() -> None:
+    of = world()
+    bench = marked(tuned(), of)
+    assert bench.calibrate()[0].tuning == ("The test labels of solved are looked at for the first time.",)
+    assert bench.analyse().warnings == ()
+    second = changed(bench, of, "Mark with care.")
+    assert "for the 2nd time: reused (2)" in second.calibrate()[0].tuning[0]
+    assert second.analyse().warnings == second.calibrate()[0].tuning
+    assert marked(replace(tuned(), tuning=None), of).calibrate()[0].tuning == ()
+
+
 # ---------------------------------------------------------------- receipts by part
 
 

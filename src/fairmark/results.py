@@ -252,6 +252,7 @@ class Trust:
     say: str = ""  # one friendly sentence
     refused: Refusal | None = None
     by_system: Mapping[str, Calibration] = field(default_factory=dict)  # on whose answers people's marks stand beside its own
+    tuning: tuple[str, ...] = ()  # how often test labels were looked at, and what gives tuning away, in sentences
 
 
 @dataclass(frozen=True, slots=True)

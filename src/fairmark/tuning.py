@@ -46,6 +46,11 @@ class Tuned:
             f"A grader that was chosen by them agrees with them by more than with new ones."
         )
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that a receipt says of it."""
+        return (*((self.say,) if self.say else ()), *self.warnings)
+
 
 # ---------------------------------------------------------------- examples
 

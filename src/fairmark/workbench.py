@@ -436,9 +436,8 @@ class Workbench:
         """
         self._parted(on)
         table = self.table()
-        if on == "test":
-            self._tuned(table)
-        return calibrating.trust(self.study, _of_part(table, on), self._calibration())
+        receipts = calibrating.trust(self.study, _of_part(table, on), self._calibration())
+        return _with_tuning(receipts, self._tuned(table)) if on == "test" else receipts
 
     def mark_part(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:
         """Asks LLM graders for what is missing on the answers of one part: a prompt is tried on dev before it marks everything."""
@@ -568,8 +567,9 @@ class Workbench:
     def _analyse(self, table: Table) -> Findings:
         plans = self.store.plans(self._plan_name)
         frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
-        trust = calibrating.trust(self.study, _of_part(table, "test"), self._calibration())
-        warnings = (*self._warnings, *(one for of in self._tuned(table) for one in (*((of.say,) if of.looks > 1 else ()), *of.warnings)))
+        tuned = self._tuned(table)
+        trust = _with_tuning(calibrating.trust(self.study, _of_part(table, "test"), self._calibration()), tuned)
+        warnings = (*self._warnings, *(one for of in tuned for one in of.sentences if of.looks > 1 or one != of.say))
         analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=warnings)
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
 
@@ -625,6 +625,12 @@ class Workbench:
                 f"it costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
                 "raise the budget, or take fewer cases",
             )
+
+
+def _with_tuning(receipts: Sequence[Trust], tuned: Sequence[tuning_room.Tuned]) -> tuple[Trust, ...]:
+    """The receipts with what tuning has to do with each."""
+    said = {(of.grader, of.criterion): of.sentences for of in tuned}
+    return tuple(replace(one, tuning=said.get((one.grader, one.criterion), ())) for one in receipts)
 
 
 def _of_part(table: Table, part: Part) -> Table:

@@ -146,7 +146,12 @@ def _within_strata(
         more = max(0, round(share * len(mine)) - sum(before))
         plan = stats.plan_labels(codes, sure, known, labels=more, rng=np.random.default_rng(rng.getrandbits(63)), passes_from=passing)
         if plan.refused is not None:
-            raise CannotDo(plan.refused.code, f"{system}: {plan.refused.why}", f"raise `share` under `people`: {plan.refused.next}")
+            least = plan.refused.next.partition(",")[0]  # the bins of confidence are not the study's to choose
+            raise CannotDo(
+                plan.refused.code,
+                f"{system}: {plan.refused.why}",
+                f"raise `share` under `people` ({least}), or take `strata` out to draw at random",
+            )
         plans[system] = plan
         chosen += [slot for slot, had in zip(mine, before, strict=True) if had] + [mine[place] for place in plan.rows]
     for slot in chosen:
