@@ -7,6 +7,7 @@ import hashlib
 import mimetypes
 import signal
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -16,13 +17,14 @@ from aiohttp.web_protocol import RequestHandler
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fairmark.errors import CannotDo
-from fairmark.web import entry
+from fairmark.web import entry, marking
 from fairmark.web.access import OWNER, Door, guard, is_loopback, known_hosts, make_link, open_to, spelt
 from fairmark.web.visit import ANYBODY, Office, Route, Visit
 from fairmark.workbench import Workbench
 
-ROUTES: tuple[Route, ...] = (*entry.ROUTES,)
+ROUTES: tuple[Route, ...] = (*entry.ROUTES, *marking.ROUTES)
 LARGEST_BODY = 1_000_000  # bytes of one act
+THREADS = 64  # visits that may wait for the store at once
 KEPT_ALIVE = 30.0  # seconds an idle connection is kept
 HEADER_SECONDS = 15.0  # within which a new connection must have sent a request
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -166,6 +168,8 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (),
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE, handle_signals=False)
     await runner.setup()
     loop = asyncio.get_running_loop()
+    # most of the time a thread waits for the disk, and what waits together is written together
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="fairmark-page"))
     assert runner.server is not None
 
     def connected() -> asyncio.Protocol:
