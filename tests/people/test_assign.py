@@ -134,6 +134,19 @@ def test_too_few_marks_for_the_strata_are_refused_in_words() -> None:
     assert caught.value.code == "TOO_FEW_LABELS"
 
 
+def test_people_go_on_with_what_they_were_given_when_a_changed_grader_sorts_otherwise() -> None:
+    asked = study(n=120, people=replace(PEOPLE, share=0.2, strata="tone"))
+    slots = slots_of(asked)
+    given_first = draw(asked, slots, (), name="small@1", at=1, verdicts=verdicts(slots)).assignments
+    chosen = {one.response for one in given_first}
+    unmarked = [slot for slot in slots if slot.key not in chosen]
+    otherwise = {where(slot): Verdict(2 if slot in unmarked[:20] else 0, 0.9) for slot in slots}  # a new stratum nobody was asked about
+    again = draw(asked, slots, given_first, name="small@1", at=2, verdicts=otherwise)
+    assert again.assignments == ()
+    more = draw(asked, slots, given_first, name="small@1", at=3, verdicts=otherwise, share=0.4).assignments
+    assert {one.response for one in more}.isdisjoint(chosen) and any(slot.key in {one.response for one in more} for slot in unmarked[:20])
+
+
 def test_the_order_says_nothing_about_systems() -> None:
     """Over many draws each system stands as often in the first half of a person's order as in the second."""
     early: Counter[str] = Counter()

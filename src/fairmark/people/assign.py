@@ -145,6 +145,10 @@ def _within_strata(
         known = np.where(before, np.where(codes >= passing, 1.0, 0.0), np.nan)
         more = max(0, round(share * len(mine)) - sum(before))
         plan = stats.plan_labels(codes, sure, known, labels=more, rng=np.random.default_rng(rng.getrandbits(63)), passes_from=passing)
+        if plan.refused is not None and any(before):
+            # a grader that was changed sorts into other strata; what people were given stands, and they go on with it
+            chosen += [slot for slot, had in zip(mine, before, strict=True) if had]
+            continue
         if plan.refused is not None:
             least = plan.refused.next.partition(",")[0]  # the bins of confidence are not the study's to choose
             raise CannotDo(
