@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,7 +194,7 @@ class Tuning:
         Drawn by a digest of both names alone: the same whenever it is asked, whatever cases are added or taken out. The
         shares are therefore met on average, and not exactly.
         """
-        place = int(digest(["tuning", study, unit])[:16], 16) / 16**16
+        place = _place(study, unit)
         return "train" if place < self.train else "dev" if place < self.train + self.dev else "test"
 
 
@@ -323,6 +324,12 @@ def grader_document(spec: GraderSpec) -> dict[str, Json]:
         "guideline": spec.guideline,
         **({"examples": spec.examples} if spec.examples else {}),
     }
+
+
+@lru_cache(maxsize=100_000)
+def _place(study: str, unit: str) -> float:
+    """A number from 0 to 1 that both names draw."""
+    return int(digest(["tuning", study, unit])[:16], 16) / 16**16
 
 
 def receipt(fingerprint: str) -> str:

@@ -74,8 +74,7 @@ def corrected(table: Table, system: str, than: str | None, on: str, *, audited: 
         marked, of = first.n_marks + second.n_marks, len(first.said) + len(second.said)
     names = " and ".join(first.graders)
     because = f"{names} marked all {of} answers and people {marked} of them, so its verdicts are corrected by theirs"
-    left_out = sum(table.study.part(case) != "test" for case in table.study.cases)
-    if left_out:
+    if table.study.tuning is not None and (left_out := sum(table.study.part(case) != "test" for case in table.study.cases)):
         because += f"; these are the cases of the test part: {left_out} others are left out, because graders are tuned on them"
     return Both(worst, best, opened, refused or worst.refused or best.refused, because, first.chosen == "random")
 
