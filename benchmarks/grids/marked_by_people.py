@@ -320,12 +320,12 @@ def through_the_product(
 
 
 def levels_at_the_desk(run: Run) -> Outcome:
-    return through_the_product(run, "B8c product", LEVEL_CELLS, level, lambda cell: cell.p, times=run.times(whole=60, sample=2))
+    return through_the_product(run, "B8c product", LEVEL_CELLS, level, lambda cell: cell.p, times=run.times(whole=60, sample=1))
 
 
 def strata_at_the_desk(run: Run) -> Outcome:
     cells = [cell._replace(strata=True) for cell in LEVEL_CELLS]
-    return through_the_product(run, "B8c strata", cells, level, lambda cell: cell.p, times=run.times(whole=60, sample=2))
+    return through_the_product(run, "B8c strata", cells, level, lambda cell: cell.p, times=run.times(whole=60, sample=1))
 
 
 def differences_at_the_desk(run: Run) -> Outcome:
