@@ -415,6 +415,10 @@ class Workbench:
         """The marking page's side of the study: what each person is shown, says and takes back."""
         return peopling.Desk(self.study, self.store, self._plan_name, self.slots)
 
+    def adjudication(self) -> peopling.Adjudication:
+        """The disagreements between people, and their settlement."""
+        return peopling.Adjudication(self.study, self.store, self._plan_name, self.slots)
+
     def _verdicts(self, slots: Sequence[Slot]) -> dict[peopling.Where, peopling.Verdict]:
         """What the first LLM grader says on the criterion of the strata, where the study asks for strata."""
         people = self.study.people

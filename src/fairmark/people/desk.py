@@ -198,7 +198,7 @@ class Desk:
     ) -> Done:
         """Stores a field note under an id that the sender made up; an empty text takes it back."""
         one, item = self._to_act_on(person, assignment)
-        _id(note)
+        proper_id(note)
         if len(text) > LONGEST:
             raise Mistake.in_call(f"the note has {len(text)} characters", allowed=f"{LONGEST} at most", remedy="shorten it")
         written = Note(note, text.strip(), _span(span, item) if span is not None else None)
@@ -267,7 +267,7 @@ class Desk:
         extra: Mapping[str, Json],
         base: int | None,
     ) -> Done:
-        _id(act)
+        proper_id(act)
         at = time.time_ns()
         content: dict[str, Json] = dict(extra)
         if said:
@@ -428,7 +428,8 @@ def _span(quote: Mapping[str, Json], item: Item) -> Span:
     raise Mistake.in_call("a quote does not stand in the response where it says", allowed="quote, start, end of the raw response")
 
 
-def _id(act: str) -> None:
+def proper_id(act: str) -> None:
+    """Nothing, or `Mistake` for an id that is no UUID."""
     try:
         uuid.UUID(act)
     except ValueError:
