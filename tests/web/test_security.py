@@ -469,7 +469,7 @@ def test_http_garbage_never_ends_the_server(server: Served) -> None:
     for text in ("\x00\x01\x02", "GET", "GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "G" * 100_000):
         raw(server, text, wait=0.5)
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    connection.request("POST", "/enter", b"x" * 2_000_000, {"Content-Type": "application/json", "X-Fairmark": "1"})
+    connection.request("POST", "/enter", b"x" * 2_000_000, {"Content-Type": "application/json", "X-Fairmark": "1", "Origin": server.url})
     assert connection.getresponse().status in (400, 413)
     connection.close()
     assert server.get("/enter")[0] == 200

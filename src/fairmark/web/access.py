@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -46,7 +47,7 @@ class Door:
     hosts: frozenset[str]  # names and addresses, in small letters, without the port
     port: int
     named: frozenset[str] = frozenset()  # names of a proxy in front, on the ports of the web
-    silent: set[object] = field(default_factory=set)  # new connections on which no whole request has come in yet
+    silent: dict[Any, None] = field(default_factory=dict)  # connections on which no request has come in yet, the oldest first
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server, with its port, or a proxy in front of it."""
@@ -79,11 +80,11 @@ def role_of(office: Office, person: str) -> Role:
     raise CannotDo("NO_SUCH_PERSON", f"`{person[:80]}` is not among those who mark", "add the name to `people` in study.yaml")
 
 
-def make_link(office: Office, person: str) -> str:
-    """The token of a new link for a person; earlier links and sessions of this person end, except an owner's."""
+def make_link(office: Office, person: str, *, anew: bool = True) -> str:
+    """The token of a new link for a person. With `anew`, earlier links and sessions of this person end, except an owner's."""
     role, now, token = role_of(office, person), time.time_ns(), new_token()
     rows, study = office.bench.store.people, office.desk.name
-    if person != OWNER:
+    if anew and person != OWNER:
         rows.end_sessions(study, person, at=now)
     rows.let_in(study, hashed(token), person, role, "link", at=now, until=now + LINK_LASTS)
     return token
@@ -94,27 +95,31 @@ def guard(door: Door) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        door.silent.discard(request.protocol)
+        door.silent.pop(request.protocol, None)
         try:
             refused = _refusal(request, door)
             response = refused if refused is not None else await handler(request)
         except web.HTTPException as error:
-            response = web.Response(text=error.reason, status=error.status)
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
-            if "Location" in error.headers:
-                response.headers["Location"] = error.headers["Location"]
+            response = _error(request, error.status, error.reason, "", "")
+            for name in ("Allow", "Location"):
+                if name in error.headers:
+                    response.headers[name] = error.headers[name]
         except Exception:
             log.exception("a page failed: %s", _plain(request.path))
             response = _error(request, 500, "Something went wrong here. What was stored before is safe.", "", "load the page again")
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        response.headers.setdefault("Cache-Control", "private, no-store")
-        response.headers["Server"] = "fairmark"
+        dress(response)
         log.info("%s %s %s", request.method, _plain(request.path), response.status)
         return response
 
     return guarded
+
+
+def dress(response: web.StreamResponse) -> None:
+    """Gives an answer the headers that every answer has."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "private, no-store")
+    response.headers["Server"] = "fairmark"
 
 
 def _refusal(request: web.Request, door: Door) -> web.Response | None:
@@ -132,11 +137,18 @@ def _refusal(request: web.Request, door: Door) -> web.Response | None:
     told = [origin for origin in origins if origin in _origins(hosts[0])]
     if (same is not None and same != "same-origin") or len(told) != len(origins) or len(origins) > 1:
         return web.Response(text="this did not come from one of our own pages", status=403)
+    if same is None and not origins:  # every browser says one of the two
+        return web.Response(text="this did not come from one of our own pages", status=403)
     if request.headers.get(HEADER) != "1":
         return web.Response(text="this did not come from one of our own pages", status=403)
     if request.content_type != "application/json":
         return web.Response(text="only JSON", status=415)
     return None
+
+
+def scheme(request: web.Request) -> str:
+    """How the browser asked, as its Origin says: a proxy in front may speak HTTPS where we speak HTTP."""
+    return "https" if request.headers.get("Origin", "").startswith("https://") else request.scheme
 
 
 def _origins(host: str) -> tuple[str, str]:

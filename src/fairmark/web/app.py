@@ -14,19 +14,21 @@ from importlib import resources
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fairmark.errors import CannotDo
-from fairmark.web import entry, marking
-from fairmark.web.access import OWNER, Door, guard, is_loopback, known_hosts, make_link, open_to, spelt
+from fairmark.web import adjudication, entry, marking
+from fairmark.web.access import OWNER, Door, dress, guard, is_loopback, known_hosts, make_link, open_to, spelt
 from fairmark.web.visit import ANYBODY, Office, Route, Visit
 from fairmark.workbench import Workbench
 
-ROUTES: tuple[Route, ...] = (*entry.ROUTES, *marking.ROUTES)
+ROUTES: tuple[Route, ...] = (*entry.ROUTES, *marking.ROUTES, *adjudication.ROUTES)
 LARGEST_BODY = 1_000_000  # bytes of one act
 THREADS = 64  # visits that may wait for the store at once
 KEPT_ALIVE = 30.0  # seconds an idle connection is kept
 HEADER_SECONDS = 15.0  # within which a new connection must have sent a request
+MOST_SILENT = 500  # connections that may be without a request yet; each beyond costs the oldest its place
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -118,9 +120,11 @@ async def _serve(
     try:
         here = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         address = f"http://{hosts[0] if hosts else here}:{running.port}"
-        links = {who: f"{address}/enter#{make_link(office, who)}" for who in (OWNER, *people)}
+        links = {who: f"{address}/enter#{make_link(office, who, anew=False)}" for who in (OWNER, *people)}
         if not is_loopback(host):
             say("Warning: this is plain HTTP. Whoever can listen on the network can read the marks and take over a session.")
+            if host in ("0.0.0.0", "::") and not hosts:
+                say("Nobody on another machine can come in yet: add --name with the name or address by which they ask for this one.")
         say("Each link lets one person in, once, within a day. The page for owners gives out new ones.")
         for who, link in links.items():
             say(f"{who}: {link}")
@@ -146,6 +150,27 @@ class Running:
         await self._runner.cleanup()
 
 
+class Connection(RequestHandler):
+    """One connection. What is no request at all is refused in our own words, with the headers that every answer has."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        refused = web.Response(text="this is no request that can be read", status=status)
+        refused.force_close()
+        return refused
+
+    async def finish_response(
+        self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        dress(resp)
+        return await super().finish_response(request, resp, start_time)
+
+
 async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (), *, header_seconds: float = HEADER_SECONDS) -> Running:
     """A server that listens. A connection that sends no whole request within `header_seconds` is closed.
 
@@ -165,7 +190,7 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (),
     bound = int(listening.getsockname()[1])
     door = Door(known_hosts(host, hosts), bound, spelt(hosts))
     app = make_app(office, door)
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEPT_ALIVE, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     loop = asyncio.get_running_loop()
     # most of the time a thread waits for the disk, and what waits together is written together
@@ -174,15 +199,17 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (),
 
     def connected() -> asyncio.Protocol:
         assert runner.server is not None
-        protocol = runner.server()
-        door.silent.add(protocol)
-        loop.call_later(header_seconds, drop_if_silent, protocol)
-        return protocol
+        connection = Connection(runner.server, loop=loop, keepalive_timeout=KEPT_ALIVE, access_log=None)  # type: ignore[arg-type]  # no log
+        if len(door.silent) >= MOST_SILENT:
+            drop_if_silent(next(iter(door.silent)))
+        door.silent[connection] = None
+        loop.call_later(header_seconds, drop_if_silent, connection)
+        return connection
 
-    def drop_if_silent(protocol: RequestHandler) -> None:
-        if protocol in door.silent:
-            door.silent.discard(protocol)
-            if protocol.transport is not None:
-                protocol.transport.close()
+    def drop_if_silent(connection: Connection) -> None:
+        if connection in door.silent:
+            del door.silent[connection]
+            if connection.transport is not None:
+                connection.transport.close()
 
     return Running(bound, await loop.create_server(connected, sock=listening, backlog=1024), runner)

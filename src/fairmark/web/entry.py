@@ -7,7 +7,7 @@ import time
 from aiohttp import web
 
 from fairmark.errors import Mistake
-from fairmark.web.access import COOKIE, SESSION_LASTS, TOKEN, hashed, make_link, new_token, role_of
+from fairmark.web.access import COOKIE, SESSION_LASTS, TOKEN, hashed, make_link, new_token, role_of, scheme
 from fairmark.web.visit import ANYBODY, OWNERS, SIGNED_IN, Route, Visit
 
 
@@ -30,9 +30,8 @@ async def enter(visit: Visit) -> web.StreamResponse:
     fresh = new_token()
     await visit.apart(lambda: rows.let_in(study, hashed(fresh), found.person, role, "session", at=now, until=now + SESSION_LASTS))
     response = visit.answer({"go": "/"})
-    response.set_cookie(
-        COOKIE, fresh, max_age=SESSION_LASTS // 10**9, path="/", httponly=True, samesite="Strict", secure=visit.request.secure
-    )
+    secure = scheme(visit.request) == "https"
+    response.set_cookie(COOKIE, fresh, max_age=SESSION_LASTS // 10**9, path="/", httponly=True, samesite="Strict", secure=secure)
     return response
 
 
@@ -49,7 +48,7 @@ async def new_link(visit: Visit) -> web.StreamResponse:
     """A new link for a person; what let them in before ends."""
     person = _person(await visit.said())
     token = await visit.apart(lambda: make_link(visit.office, person))
-    return visit.answer({"link": f"{visit.request.scheme}://{visit.request.host}/enter#{token}"})
+    return visit.answer({"link": f"{scheme(visit.request)}://{visit.request.host}/enter#{token}"})
 
 
 async def revoke(visit: Visit) -> web.StreamResponse:
