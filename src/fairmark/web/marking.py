@@ -56,7 +56,7 @@ async def page(visit: Visit) -> web.StreamResponse:
         first=view.panes,
         sides=SIDES if desk.people.pairs else ("",),
         progress=progress,
-        spoken=_spoken,
+        spoken=spoken,
         guidance=lambda words: Markup(render.text(words)),
         reasons=desk.people.reasons,
         allow_inapplicable=any(one.not_applicable for one in criteria),
@@ -166,7 +166,7 @@ def _home(visit: Visit, progress: Progress, ahead: str | None) -> web.StreamResp
     people = visit.office.desk.people
     criteria = [visit.office.bench.study.rubric[name] for name in people.criteria]
     guideline = Markup(render.text(people.guideline)) if people.guideline else None
-    return visit.page("home.html", progress=progress, ahead=ahead, guideline=guideline, criteria=criteria, spoken=_spoken)
+    return visit.page("home.html", progress=progress, ahead=ahead, guideline=guideline, criteria=criteria, spoken=spoken)
 
 
 def _which(visit: Visit) -> str:
@@ -245,7 +245,7 @@ def _item(visit: Visit, seen: View) -> str:
         fields=fields,
         parts=[(pane, piece, Markup(piece.html)) for pane, piece in parts],
         names={"input": "Question", "expected": "What is known to be right"},
-        spoken=_spoken,
+        spoken=spoken,
         sides=SIDES if len(seen.panes) == 2 else ("",),
         training=seen.training,
     )
@@ -254,7 +254,7 @@ def _item(visit: Visit, seen: View) -> str:
 def _known(one: Criterion, desk: Desk) -> dict[str, Json]:
     return {
         "id": one.id,
-        "name": _spoken(one.id),
+        "name": spoken(one.id),
         "levels": [{"name": level.name, "anchor": level.anchor} for level in one.levels],
         "range": list(one.range) if one.range and not one.levels else None,
         "inapplicable": one.not_applicable,
@@ -262,7 +262,7 @@ def _known(one: Criterion, desk: Desk) -> dict[str, Json]:
     }
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
     """A name as people read it: `names_the_limit` becomes `Names the limit`."""
     words = re.sub(r"[_-]+", " ", name).strip() or name
     return words[:1].upper() + words[1:]

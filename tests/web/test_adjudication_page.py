@@ -1,0 +1,110 @@
+"""Disagreements are settled in the browser, by keyboard alone, and nobody is named."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fairmark.workbench import Workbench
+from tests.web.conftest import PEOPLE, Served, marked_bench
+
+pytestmark = pytest.mark.browser
+Start = Callable[..., Served]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Debian's chromium is not installed")
+    with api.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def differing() -> Workbench:
+    made = marked_bench(replace(PEOPLE, twice=1.0), n=2)
+    desk = made.desk()
+    for person, label, reason in (("ana", "kind", "It thanks the person."), ("ben", "cold", "It thanks nobody.")):
+        while (one := desk.next_open(person)) is not None:
+            output = desk.view(person, one).panes[0].output
+            quote = {"quote": output[:4], "start": 0, "end": 4}
+            desk.mark(person, one, str(uuid.uuid4()), criterion="tone", label=label, reason=reason, evidence=[quote])
+            desk.mark(person, one, str(uuid.uuid4()), criterion="safe", label="yes")
+    return made
+
+
+def opened(browser: Any, server: Served, person: str, path: str, **options: Any) -> Any:
+    context = browser.new_context(**options)
+    name, _, token = server.cookie(person).partition("=")
+    context.add_cookies([{"name": name, "value": token, "url": server.url}])
+    page = context.new_page()
+    page.goto(server.url + path)
+    return page
+
+
+def test_all_disagreements_are_settled_by_keyboard(served: Start, browser: Any) -> None:
+    made = differing()
+    server = served(made)
+    page = opened(browser, server, "cleo", "/settle")
+    for number in range(4):
+        page.wait_for_selector(f"progress[value='{number}']")
+        assert not re.search(r"\b(ana|ben|bare|guided|c[12])\b", page.content())
+        page.keyboard.press("2")
+        page.keyboard.press("r" if number == 0 else "m")
+        if number == 0:
+            page.keyboard.press("a")
+            page.keyboard.type("Says what happens 1 2 3 next.")
+            page.keyboard.press("Escape")
+            page.keyboard.press("w")
+            page.keyboard.type("The words allow both.")
+            page.keyboard.press("Escape")
+        before = page.url
+        page.keyboard.press("Enter")
+        page.wait_for_url(lambda url, before=before: url != before)
+    page.wait_for_selector("text=All disagreements are settled")
+    settling = made.adjudication()
+    assert {one.settled.label for one in settling.all() if one.settled} == {"neutral"} and len(settling.all()) == 4
+    assert [one.proposed for one in settling.proposals()] == ["Says what happens 1 2 3 next."]
+    page.click("text=Look again >> nth=0")
+    page.keyboard.press("u")
+    page.wait_for_selector("progress[value='3']")
+    assert len(made.adjudication().open()) == 1
+
+
+def test_nothing_is_stored_before_both_are_chosen_and_a_lost_server_is_said(served: Start, browser: Any) -> None:
+    made = differing()
+    server = served(made)
+    page = opened(browser, server, "cleo", "/settle")
+    page.keyboard.press("Enter")
+    assert "Choose the mark" in page.inner_text("#word")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    assert "at fault" in page.inner_text("#word")
+    page.context.set_offline(True)
+    page.keyboard.press("m")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=did not answer")
+    assert len(made.adjudication().open()) == 4
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 390, 320])
+def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    made = differing()
+    server = served(made)
+    page = opened(browser, server, "cleo", "/settle", viewport={"width": width, "height": 800}, color_scheme=colours)
+    page.keyboard.press("r")
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
