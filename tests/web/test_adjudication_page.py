@@ -48,6 +48,7 @@ def opened(browser: Any, server: Served, person: str, path: str, **options: Any)
     context.add_cookies([{"name": name, "value": token, "url": server.url}])
     page = context.new_page()
     page.goto(server.url + path)
+    page.wait_for_selector("[data-ready]")
     return page
 
 
@@ -57,6 +58,7 @@ def test_all_disagreements_are_settled_by_keyboard(served: Start, browser: Any) 
     page = opened(browser, server, "cleo", "/settle")
     for number in range(4):
         page.wait_for_selector(f"progress[value='{number}']")
+        page.wait_for_selector("[data-ready]")
         assert not re.search(r"\b(ana|ben|bare|guided|c[12])\b", page.content())
         page.keyboard.press("2")
         page.keyboard.press("r" if number == 0 else "m")
@@ -75,6 +77,7 @@ def test_all_disagreements_are_settled_by_keyboard(served: Start, browser: Any) 
     assert {one.settled.label for one in settling.all() if one.settled} == {"neutral"} and len(settling.all()) == 4
     assert [one.proposed for one in settling.proposals()] == ["Says what happens 1 2 3 next."]
     page.click("text=Look again >> nth=0")
+    page.wait_for_selector("[data-ready]")
     page.keyboard.press("u")
     page.wait_for_selector("progress[value='3']")
     assert len(made.adjudication().open()) == 1

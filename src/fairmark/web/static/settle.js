@@ -1,6 +1,8 @@
 // @ts-check
 // One disagreement: the level that counts, what was at fault, and on to the next. Every key is printed on its button.
 
+import { draw, rangeOf, read, units } from "./text.js";
+
 const desk = /** @type {HTMLElement} */ (document.querySelector(".desk"));
 const form = /** @type {HTMLFormElement} */ (document.getElementById("decision"));
 const word = /** @type {HTMLElement} */ (document.getElementById("word"));
@@ -10,6 +12,12 @@ const proposal = /** @type {HTMLElement} */ (document.getElementById("proposal")
 const levels = [.../** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll("[data-level]"))];
 const faults = [.../** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll("[data-fault]"))];
 const id = desk.dataset.id;
+
+// the words that either side cites, shown in the response
+const shown = read(/** @type {Element} */ (document.getElementById("output")));
+draw("cited", [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".cited li"))]
+  .map((quote) => rangeOf(shown, units(shown.text, Number(quote.dataset.start)), units(shown.text, Number(quote.dataset.end))))
+  .filter((range) => range !== null));
 
 /** @param {HTMLButtonElement[]} among @param {HTMLButtonElement} chosen */
 function choose(among, chosen) {
@@ -77,3 +85,4 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+desk.dataset.ready = "yes";
