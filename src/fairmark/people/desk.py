@@ -338,7 +338,9 @@ class Desk:
 
     def _to_act_on(self, person: str, assignment: str) -> tuple[Assignment, Item]:
         with self._turn:
-            one = self._mine(self._book(person), assignment)
+            known = self._books.get(person)  # what was given out stays so; only a response not known here may be a new one
+            book = known if known is not None and assignment in known.by_id else self._book(person)
+            one = self._mine(book, assignment)
             item = self.item(one)
             assert item is not None
             return one, item

@@ -9,12 +9,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fairmark.records import Act, Assignment, Grade, canonical
 from fairmark.store.tables import act, assignment, content, session
 
 _ASSIGNMENT = tuple(one.name for one in fields(Assignment))
+# made once: making a statement costs as much as running it, and these run with every mark
+_GIVEN = select(func.count()).select_from(assignment).where(assignment.c.study == bindparam("study"))
+_ACTS_ON = select(func.count()).select_from(act).where(act.c.assignment == bindparam("assignment"), act.c.study == bindparam("study"))
+_SENT = select(act.c.seq).where(act.c.id == bindparam("id"))
+_ADD_ACT = insert(act)
+_SESSION = select(session).where(
+    session.c.token == bindparam("token"),
+    session.c.study == bindparam("study"),
+    session.c.kind == "session",
+    session.c.ended.is_(None),
+    session.c.until > bindparam("at"),
+)
 
 
 class Posted(NamedTuple):
@@ -75,9 +87,7 @@ class PeopleRows:
     def count(self, study: str) -> int:
         """How many assignments there are: what was read before is complete while this stays."""
         with self._reading() as connection:
-            return connection.execute(
-                select(func.count()).select_from(assignment).where(assignment.c.study == self._column(study))
-            ).scalar_one()
+            return int(connection.execute(_GIVEN, {"study": self._column(study)}).scalar_one())
 
     # ------------------------------------------------------------ acts
 
@@ -103,16 +113,16 @@ class PeopleRows:
 
         def write(connection: Connection) -> None:
             found.clear()
-            same = select(func.count()).select_from(act).where(act.c.assignment == row["assignment"], act.c.study == row["study"])
-            version = connection.execute(same).scalar_one() if done.assignment else 0
-            if connection.execute(select(act.c.seq).where(act.c.id == row["id"])).first() is not None:
+            here = {"assignment": row["assignment"], "study": row["study"]}
+            version = int(connection.execute(_ACTS_ON, here).scalar_one()) if done.assignment else 0
+            if connection.execute(_SENT, {"id": row["id"]}).first() is not None:
                 found.append(Posted(version, True, False))
                 return
             if base is not None and base != version:
                 found.append(Posted(version, False, False))
                 return
             self._add_bodies(connection, {name: body})
-            connection.execute(insert(act).values(**row))
+            connection.execute(_ADD_ACT, row)
             self._add_grades(connection, grades)
             found.append(Posted(version + 1, True, True))
 
@@ -180,11 +190,8 @@ class PeopleRows:
 
     def session(self, study: str, token: str, *, at: int) -> Session | None:
         """The session that a token's SHA-256 opens at this time; None where it opens none."""
-        query = select(session).where(
-            session.c.token == token, session.c.study == self._column(study), session.c.kind == "session", session.c.ended.is_(None)
-        )
         with self._reading() as connection:
-            row = connection.execute(query.where(session.c.until > at)).first()
+            row = connection.execute(_SESSION, {"token": token, "study": self._column(study), "at": at}).first()
         return None if row is None else Session(row.person, row.role, row.at, row.until, row.ended)
 
     def use_link(self, study: str, token: str, *, at: int) -> Session | None:
