@@ -419,6 +419,11 @@ class Workbench:
         """The disagreements between people, and their settlement."""
         return peopling.Adjudication(self.study, self.store, self._plan_name, self.slots)
 
+    def overview(self) -> peopling.Overview:
+        """How far the marking is, for those who run it."""
+        rows, name, slots = self.store.people, self._plan_name, self.slots()
+        return peopling.overview(self.study, self.desk(), slots, rows.assignments(name), rows.acts(name), self.table())
+
     def _verdicts(self, slots: Sequence[Slot]) -> dict[peopling.Where, peopling.Verdict]:
         """What the first LLM grader says on the criterion of the strata, where the study asks for strata."""
         people = self.study.people

@@ -5,6 +5,7 @@ from fairmark.people.assign import Draw, Verdict, Where, draw, drawn, eligible, 
 from fairmark.people.cells import cells
 from fairmark.people.desk import Desk, Done, Pane, Progress, View, person_grader
 from fairmark.people.marks import Note, Said, State, said_of
+from fairmark.people.overview import Marker, Overview, gives_away, overview
 
 __all__ = [
     "Adjudication",
@@ -12,7 +13,9 @@ __all__ = [
     "Disagreement",
     "Done",
     "Draw",
+    "Marker",
     "Note",
+    "Overview",
     "Pane",
     "Progress",
     "Proposal",
@@ -26,6 +29,8 @@ __all__ = [
     "draw",
     "drawn",
     "eligible",
+    "gives_away",
+    "overview",
     "person_grader",
     "said_of",
     "strata_of",

@@ -1,0 +1,71 @@
+"""The owner's page in a real browser: progress, links, stages, more to mark, receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import PEOPLE, Served, marked_bench
+from tests.web.test_adjudication_page import browser as browser  # the fixture
+
+pytestmark = pytest.mark.browser
+Start = Callable[..., Served]
+
+
+def opened(browser: Any, server: Served, path: str, **options: Any) -> Any:
+    context = browser.new_context(**options)
+    name, _, token = server.cookie("owner").partition("=")
+    context.add_cookies([{"name": name, "value": token, "url": server.url}])
+    page = context.new_page()
+    page.goto(server.url + path)
+    return page
+
+
+def test_an_owner_gives_out_links_that_work_and_signs_people_out(served: Start, browser: Any) -> None:
+    server = served(marked_bench())
+    page = opened(browser, server, "/")
+    assert page.url.endswith("/overview")
+    page.click("[data-do=link][data-person=ana]")
+    page.wait_for_selector("#link:not([hidden])")
+    link = page.input_value("#address")
+    marker = browser.new_context().new_page()
+    marker.goto(link)
+    marker.wait_for_url(server.url + "/")
+    assert "for your marks" in marker.inner_text("h1")
+    page.click("[data-do=revoke][data-person=ana]")
+    page.wait_for_selector("text=ana is signed out")
+    marker.goto(server.url + "/")
+    assert marker.url.endswith("/enter")
+
+
+def test_the_next_stage_is_opened_and_more_is_given_out(served: Start, browser: Any) -> None:
+    made = marked_bench(replace(PEOPLE, share=0.5, together=1))
+    server = served(made)
+    page = opened(browser, server, "/overview")
+    page.click("[data-do=open]")
+    page.wait_for_selector("[data-do=open]", state="detached")
+    assert server.office.desk.work_is_open
+    before = made.store.people.count("small@1")
+    page.fill("#share", "100")
+    page.click("#draw button")
+    page.wait_for_selector("text=newly given out")
+    assert made.store.people.count("small@1") > before
+    page.click("#draw button")
+    page.wait_for_selector("text=given out already")
+    page.goto(server.url + "/receipts")
+    assert "judge on Tone" in page.inner_text("main")
+
+
+@pytest.mark.parametrize("path", ["/overview", "/receipts", "/enter"])
+@pytest.mark.parametrize(("colours", "width"), [("light", 1200), ("dark", 1200), ("light", 390), ("dark", 390), ("light", 320)])
+def test_everybody_can_use_it(served: Start, browser: Any, path: str, colours: str, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    server = served(marked_bench(replace(PEOPLE, together=1)))
+    page = opened(browser, server, path, viewport={"width": width, "height": 800}, color_scheme=colours)
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
