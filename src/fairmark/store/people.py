@@ -18,6 +18,7 @@ _ASSIGNMENT = tuple(one.name for one in fields(Assignment))
 # made once: making a statement costs as much as running it, and these run with every mark
 _GIVEN = select(func.count()).select_from(assignment).where(assignment.c.study == bindparam("study"))
 _ACTS_ON = select(func.count()).select_from(act).where(act.c.assignment == bindparam("assignment"), act.c.study == bindparam("study"))
+_ACTS = select(act, content.c.text).join(content, content.c.hash == act.c.record).where(act.c.study == bindparam("study"))
 _SENT = select(act.c.seq).where(act.c.id == bindparam("id"))
 _ADD_ACT = insert(act)
 _SESSION = select(session).where(
@@ -150,7 +151,7 @@ class PeopleRows:
         newest: int | None = None,
     ) -> tuple[Act, ...]:
         """Acts in the order they were stored. `newest` gives only so many, the newest first, `before` only those with a lower `seq`."""
-        query = select(act, content.c.text).join(content, content.c.hash == act.c.record).where(act.c.study == self._column(study))
+        query = _ACTS
         if person is not None:
             query = query.where(act.c.person == self._column(person))
         if assignment_id is not None:
@@ -161,7 +162,7 @@ class PeopleRows:
             query = query.where(act.c.seq < before)
         query = query.order_by(act.c.seq) if newest is None else query.order_by(act.c.seq.desc()).limit(newest)
         with self._reading() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(query, {"study": self._column(study)}).all()
         return tuple(
             Act(
                 row.id,
