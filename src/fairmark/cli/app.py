@@ -119,11 +119,16 @@ def serve(
 
 
 @app.command()
-def calibrate(config: Config = HERE, wave: Wave = "1", as_json: AsJson = False) -> None:
-    """Say how far each LLM grader's marks are borne out."""
+def calibrate(
+    config: Config = HERE,
+    wave: Wave = "1",
+    on: Annotated[str, typer.Option("--on", help="Part of the cases, where `tuning` sets some apart: test, or dev while tuning.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Say how far each grader's marks are borne out, and what to mark next."""
     from fairmark.cli import commands
 
-    commands.calibrate(config, wave=wave, as_json=as_json)
+    commands.calibrate(config, wave=wave, on=on, as_json=as_json)
 
 
 @app.command()

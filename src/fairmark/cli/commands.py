@@ -21,11 +21,12 @@ from fairmark import __version__
 from fairmark.cli import screen
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.results import Analysis
-from fairmark.study import Budget
+from fairmark.study import Budget, Part
 from fairmark.workbench import Tally, Watch, Workbench, analyse_table
 
 EXIT_REFUTED = 100
 EXIT_UNDECIDED = 101
+PARTS: Mapping[str, Part] = {"test": "test", "dev": "dev", "train": "train"}
 NOT_UNPACKED = {"recording.jsonl", "__pycache__"}
 
 
@@ -250,6 +251,8 @@ def _say_analysis(analysis: Analysis) -> None:
     screen.systems(analysis)
     for trust in analysis.trust:
         screen.out.print(trust.say)
+        for line in trust.tuning:
+            screen.out.print(line)
     for deviation in analysis.deviations:
         screen.out.print(f"Changed after the plan was frozen: {deviation.what} {deviation.change}.")
     for warning in analysis.warnings:
@@ -277,9 +280,14 @@ def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, 
         app.serve(bench, host=host, port=port, allow_remote=allow_remote, hosts=tuple(names), say=say, ready=ready)
 
 
-def calibrate(config: Path, *, wave: str, as_json: bool) -> None:
+def calibrate(config: Path, *, wave: str, on: str, as_json: bool) -> None:
+    if on not in PARTS:
+        raise Mistake.in_call(f"there is no part `{on}`", allowed=", ".join(PARTS))
+    part = PARTS[on]
     with _open(config, wave) as bench:
-        receipts = bench.calibrate()
+        if part != "test":
+            bench.mark_part(part)
+        receipts = bench.calibrate(part)
     if as_json:
         screen.document({"trust": receipts})
         return
@@ -287,6 +295,8 @@ def calibrate(config: Path, *, wave: str, as_json: bool) -> None:
         screen.out.print("No LLM grader marks anything here, so there is nothing to calibrate.")
     for trust in receipts:
         screen.out.print(trust.say)
+        for line in trust.tuning:
+            screen.out.print(line)
         if trust.agreement is not None:
             details = {
                 "agreement": screen.interval(trust.agreement),
