@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from fairmark.records import Case, Message
 from fairmark.rubric import Criterion, Level, Rubric
 from fairmark.study import GraderSpec, People, Study, SystemSpec
+from fairmark.web import app
 from fairmark.workbench import Workbench
 from tests.bench import bench, study
 from tests.web.conftest import Served
@@ -211,3 +213,41 @@ def test_08_and_19_no_text_runs_in_the_report_and_it_asks_nobody(tmp_path: Path)
         assert page.title() != "caught"
         assert asked == [report.resolve().as_uri()]
     assert caught == []
+
+
+def test_08_no_text_that_people_wrote_runs_for_others(served: Start) -> None:
+    made = hostile_bench()
+    server, desk = served(made), made.desk()
+    for person, label in (("ana", 0), ("ben", 1)):
+        level = made.study.rubric["tone"].levels[label].name
+        for number, one in enumerate(made.store.people.assignments(desk.name, person)[:8]):
+            wild = "\n\n".join(PAYLOADS[number * 40 : number * 40 + 40])
+            desk.mark(person, one.id, str(uuid.uuid4()), criterion="tone", label=level, reason=wild)
+            desk.note(person, one.id, str(uuid.uuid4()), note=str(uuid.uuid4()), text=wild)
+    pages = [route for route in app.ROUTES if route.method == "GET" and "{" not in route.path]
+    wild_on: set[str] = set()
+    with watched() as (context, caught):
+        page = context.new_page()
+        page.on("pageerror", lambda error: caught.append(str(error)))
+        for person, role in (("ana", "grader"), ("cleo", "adjudicator"), ("owner", "owner")):
+            name, _, token = server.cookie(person).partition("=")
+            context.clear_cookies()
+            context.add_cookies([{"name": name, "value": token, "url": server.url}])
+            for route in pages:
+                if role not in route.roles or route.path == "/enter":
+                    continue
+                page.goto(server.url + route.path)
+                page.wait_for_timeout(50)
+                if "window.caught" in page.locator("body").inner_text():
+                    wild_on.add(route.path)
+                assert page.evaluate("window.caught") is None, (route.path, person)
+                assert page.title() != "caught"
+                assert (
+                    page.locator(
+                        "main :is(script:not([type]), iframe, object, embed, [onload], [onerror], base, form[action^=java])"
+                    ).count()
+                    == 0
+                )
+                assert page.locator("a[href^='javascript' i], a[href^='data' i]").count() == 0
+    assert caught == []
+    assert {"/mark", "/settle", "/notes"} <= wild_on  # the text was there to be read
