@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fairmark.study import Tuning
 from tests.web.conftest import PEOPLE, Served, marked_bench
 from tests.web.test_adjudication_page import browser as browser  # the fixture
 
@@ -69,3 +71,17 @@ def test_everybody_can_use_it(served: Start, browser: Any, path: str, colours: s
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_opening_the_receipts_is_no_look_at_test_labels(served: Start) -> None:
+    made = marked_bench(n=12, tuning=Tuning(train=0.2, dev=0.3))
+    desk = made.desk()
+    for person in ("ana", "ben"):
+        while (one := desk.next_open(person)) is not None:
+            for criterion, label in (("tone", "kind"), ("safe", "yes")):
+                desk.mark(person, one, str(uuid.uuid4()), criterion=criterion, label=label)
+    status, body, _ = served(made).get("/receipts", "owner")
+    assert status == 200 and b"this page takes none" in body
+    assert made.store.people.acts("small@1", kinds=["look"]) == ()
+    made.calibrate()
+    assert len(made.store.people.acts("small@1", kinds=["look"])) == 1  # here there is something to look at

@@ -47,8 +47,11 @@ async def open_stage(visit: Visit) -> web.StreamResponse:
 
 
 async def receipts(visit: Visit) -> web.StreamResponse:
-    """How far each grader can be trusted, in a sentence each."""
-    return visit.page("receipts.html", receipts=await visit.apart(visit.office.bench.calibrate), spoken=spoken)
+    """How far each grader can be trusted, in a sentence each. Where looks at test labels are counted, opening a page is none."""
+    bench = visit.office.bench
+    counted = bench.study.tuning is not None
+    found = () if counted else await visit.apart(bench.calibrate)
+    return visit.page("receipts.html", receipts=found, counted=counted, spoken=spoken)
 
 
 ROUTES: tuple[Route, ...] = (
