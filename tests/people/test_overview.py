@@ -6,9 +6,10 @@ import uuid
 from dataclasses import replace
 
 from fairmark.people import gives_away
+from fairmark.people.overview import touched, with_anchor
 from fairmark.records import Answer
 from tests.bench import Fake, bench
-from tests.web.conftest import marked_bench, marked_study
+from tests.web.conftest import PEOPLE, marked_bench, marked_study
 
 
 def test_progress_minutes_and_who_has_not_come() -> None:
@@ -49,3 +50,24 @@ def test_responses_that_name_a_system_are_counted() -> None:
     made = bench(marked_study(n=2), harmless)
     made.run()
     assert gives_away(made.study, made.slots()) == {}
+
+
+def test_what_a_proposed_anchor_would_touch_is_what_it_voids_once_it_is_taken_over() -> None:
+    made = marked_bench(replace(PEOPLE, twice=1.0), n=2)
+    desk = made.desk()
+    for person, label in (("ana", "kind"), ("ben", "cold")):
+        while (one := desk.next_open(person)) is not None:
+            desk.mark(person, one, str(uuid.uuid4()), criterion="tone", label=label)
+            desk.mark(person, one, str(uuid.uuid4()), criterion="safe", label="yes")
+    settling = made.adjudication()
+    anchor = {"level": "kind", "text": "warm, and says what happens next"}
+    settling.settle("cleo", settling.open()[0].id, str(uuid.uuid4()), label="neutral", reason="", fault="rubric", anchor=anchor)
+    (proposed,) = settling.proposals()
+    rubric = with_anchor(made.study.rubric, proposed)
+    assert rubric["tone"].levels[-1].anchor == "warm, and says what happens next" and rubric["safe"] == made.study.rubric["safe"]
+    assert touched(made.table(), made.study.rubric) == {}
+    assert touched(made.table(), rubric) == {"tone": 8 + 1}  # four responses marked twice, and what settled one
+    edited = bench(replace(made.study, rubric=rubric))
+    edited._store = made.store
+    assert edited.overview().voided == {"the wording of tone": 8}
+    assert {done: edited.desk().progress(done).done for done in ("ana", "ben")} == {"ana": 0, "ben": 0}

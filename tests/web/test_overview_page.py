@@ -85,3 +85,17 @@ def test_opening_the_receipts_is_no_look_at_test_labels(served: Start) -> None:
     assert made.store.people.acts("small@1", kinds=["look"]) == ()
     made.calibrate()
     assert len(made.store.people.acts("small@1", kinds=["look"])) == 1  # here there is something to look at
+
+
+def test_a_proposal_says_how_many_marks_it_touches(served: Start) -> None:
+    made = marked_bench(replace(PEOPLE, twice=1.0), n=1)
+    desk = made.desk()
+    for person, label in (("ana", "kind"), ("ben", "cold")):
+        while (one := desk.next_open(person)) is not None:
+            desk.mark(person, one, str(uuid.uuid4()), criterion="tone", label=label)
+            desk.mark(person, one, str(uuid.uuid4()), criterion="safe", label="yes")
+    settling = made.adjudication()
+    anchor = {"level": "kind", "text": "warm: says <b>when</b>"}
+    settling.settle("cleo", settling.open()[0].id, str(uuid.uuid4()), label="neutral", reason="", fault="rubric", anchor=anchor)
+    body = served(made).get("/overview", "owner")[1]
+    assert b"voids 5 marks on tone" in body and b"<b>when" not in body

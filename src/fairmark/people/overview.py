@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
+from fairmark.people.adjudicate import Proposal
 from fairmark.people.desk import Desk
 from fairmark.people.marks import State, said_of
 from fairmark.records import Act, Assignment, Slot
+from fairmark.rubric import Rubric
 from fairmark.study import Study
 from fairmark.table import Table
 
@@ -79,6 +81,31 @@ def voided(table: Table) -> dict[str, int]:
             if cell.kind == "human" and failure is not None and failure.kind == "stale_mark":
                 found[failure.why.partition(" has changed")[0]] += 1
     return dict(sorted(found.items()))
+
+
+def touched(table: Table, rubric: Rubric) -> dict[str, int]:
+    """How many of people's marks at the page another rubric would void, by criterion: only these would be asked for again."""
+    study = table.study
+    if study.people is None:
+        return {}
+    present = study.rubric
+    changed = {name for name in study.people.criteria if name not in rubric or rubric[name].wording() != present[name].wording()}
+    found: dict[str, set[str]] = {name: set() for name in study.people.criteria if name in changed}
+    for row in table.rows:
+        for cell in row.cells:
+            grade = cell.grade
+            if cell.grader != study.people.name or cell.criterion not in changed or grade is None:
+                continue
+            if grade.failure is None or grade.failure.kind == "not_covered":
+                found[cell.criterion].add(grade.key)  # two systems that answer alike share a mark
+    return {name: len(keys) for name, keys in found.items()}
+
+
+def with_anchor(rubric: Rubric, proposed: Proposal) -> Rubric:
+    """The rubric as it would be with a proposed anchor."""
+    on = rubric[proposed.criterion]
+    levels = tuple(replace(one, anchor=proposed.proposed) if one.name == proposed.level else one for one in on.levels)
+    return replace(rubric, criteria=tuple(replace(one, levels=levels) if one.id == on.id else one for one in rubric))
 
 
 def gives_away(study: Study, slots: Sequence[Slot]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from fairmark.errors import Mistake
+from fairmark.people.overview import touched, with_anchor
 from fairmark.web.marking import spoken
 from fairmark.web.visit import OWNERS, Route, Visit
 
@@ -18,12 +19,15 @@ async def page(visit: Visit) -> web.StreamResponse:
 
     def work() -> dict[str, Any]:
         settling = bench.adjudication()
-        every = settling.all()
+        every, proposals = settling.all(), settling.proposals()
+        table = bench.table() if proposals else None
         return {
             "seen": bench.overview(),
             "differ": len(every),
             "open": sum(one.settled is None for one in every),
-            "proposals": settling.proposals(),
+            "proposals": [
+                (one, touched(table, with_anchor(bench.study.rubric, one)).get(one.criterion, 0)) for one in proposals if table is not None
+            ],
             "stage": desk.people.together > 0 and not desk.work_is_open,
         }
 
