@@ -252,6 +252,7 @@ class Trust:
     say: str = ""  # one friendly sentence
     refused: Refusal | None = None
     by_system: Mapping[str, Calibration] = field(default_factory=dict)  # on whose answers people's marks stand beside its own
+    receipt: Result | None = None  # everything that people's marks say of it; None where they say nothing
     tuning: tuple[str, ...] = ()  # how often test labels were looked at, and what gives tuning away, in sentences
 
 

@@ -445,7 +445,7 @@ class Workbench:
         """
         self._parted(on)
         table = self.table()
-        receipts = calibrating.trust(self.study, _of_part(table, on), self._calibration())
+        receipts = calibrating.trust(self.study, _of_part(table, on), self._calibration(), receipts=True)
         return _with_tuning(receipts, self._tuned(table)) if on == "test" else receipts
 
     def mark_part(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:

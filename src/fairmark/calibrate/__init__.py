@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from fairmark.calibrate.receipts import Receipt, SystemReceipt, receipt
 from fairmark.records import Task
 from fairmark.results import Refusal, Trust
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
@@ -15,29 +17,34 @@ from fairmark.stats import cohen_kappa, confusion_matrix, estimate_rate, gwet_ac
 from fairmark.study import Study
 from fairmark.table import Cell, Table
 
+__all__ = ["Receipt", "SystemReceipt", "receipt", "trust"]
 
-def trust(study: Study, table: Table, calibration: Sequence[Task]) -> tuple[Trust, ...]:
-    """One receipt per LLM grader and criterion, in the order of the study.
+
+def trust(study: Study, table: Table, calibration: Sequence[Task], *, receipts: bool = False) -> tuple[Trust, ...]:
+    """How far each LLM grader can be trusted on each criterion, in the order of the study; with `receipts` all that is known of it.
 
     Marks by people on this study's own answers count as `own` calibration. Without them, a recorded calibration set
     gives `borrowed` calibration, which never decides a hypothesis. `calibration` holds the grades of that set.
     """
-    receipts = []
+    found = []
     for name, spec in study.graders.items():
         if spec.kind != "llm":
             continue
         for criterion_id in spec.criteria:
             criterion = study.rubric[criterion_id]
             own, unreadable = _own_pairs(table, name, criterion_id)
+            whole = receipt(table, name, criterion) if receipts else None
             if own:
-                receipts.append(_receipt(study, name, criterion, own, unreadable, calibration="own", marked_by="people"))
+                made = _receipt(study, name, criterion, own, unreadable, calibration="own", marked_by="people")
+                found.append(replace(made, receipt=whole))
                 continue
             borrowed, unreadable = _calibration_pairs(study, calibration, name, criterion_id)
             if borrowed and study.calibration is not None:
                 marked_by = study.calibration.marked_by
-                receipts.append(_receipt(study, name, criterion, borrowed, unreadable, calibration="borrowed", marked_by=marked_by))
+                made = _receipt(study, name, criterion, borrowed, unreadable, calibration="borrowed", marked_by=marked_by)
+                found.append(replace(made, receipt=whole))
                 continue
-            receipts.append(
+            found.append(
                 Trust(
                     grader=name,
                     criterion=criterion_id,
@@ -49,6 +56,7 @@ def trust(study: Study, table: Table, calibration: Sequence[Task]) -> tuple[Trus
                     agreement=None,
                     say=f"Nobody has checked the LLM grader {name} on {criterion_id}, so its marks decide nothing.",
                     by_system=dict.fromkeys(study.systems, "none"),
+                    receipt=whole,
                     refused=Refusal(
                         "UNCALIBRATED_GRADER",
                         f"no marks by people stand beside those of {name} on {criterion_id}",
@@ -56,7 +64,7 @@ def trust(study: Study, table: Table, calibration: Sequence[Task]) -> tuple[Trus
                     ),
                 )
             )
-    return tuple(receipts)
+    return tuple(found)
 
 
 Pair = tuple[str, str, str, str]  # reference label, grader's label, cluster, system
