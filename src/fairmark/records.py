@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -363,6 +364,20 @@ def plain_text(messages: Sequence[Message]) -> str:
     if len(messages) == 1 and messages[0].role == "user":
         return messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+_RUN = re.compile(r"'*[=+\-@\t\r]")  # how a cell begins that a spreadsheet would run, or one that was kept from it
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?", re.ASCII)
+
+
+def as_cell(text: str) -> str:
+    """The text as a cell that no spreadsheet runs: an apostrophe in front of what looks like a formula."""
+    return f"'{text}" if _RUN.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_cell(cell: str) -> str:
+    """What a cell held before `as_cell`."""
+    return cell[1:] if cell.startswith("'") and _RUN.match(cell) else cell
 
 
 def canonical(value: Json) -> str:

@@ -419,6 +419,14 @@ class Workbench:
         """The disagreements between people, and their settlement."""
         return peopling.Adjudication(self.study, self.store, self._plan_name, self.slots)
 
+    def notes(self) -> peopling.Coding:
+        """The field notes and the codes they are sorted into."""
+        return peopling.Coding(self.study, self.store, self._plan_name, self.slots)
+
+    def export_marks(self, path: Path | str) -> int:
+        """Writes the marks that people gave at the page, and that stand, as a CSV of recorded marks. Returns how many."""
+        return peopling.write_marks(peopling.export_marks(self.table()), Path(path))
+
     def overview(self) -> peopling.Overview:
         """How far the marking is, for those who run it."""
         rows, name, slots = self.store.people, self._plan_name, self.slots()

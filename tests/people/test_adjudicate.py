@@ -21,7 +21,7 @@ def act() -> str:
 
 def differing(people=PEOPLE) -> Workbench:  # type: ignore[no-untyped-def]
     """A bench on which ana finds all kind and ben all cold, every response marked by both, and all safe."""
-    made = marked_bench(replace(people, twice=1.0), n=3)
+    made = marked_bench(replace(people, twice=1.0), n=8)
     desk = made.desk()
     for person, label in (("ana", "kind"), ("ben", "cold")):
         while (one := desk.next_open(person)) is not None:
@@ -33,7 +33,7 @@ def differing(people=PEOPLE) -> Workbench:  # type: ignore[no-untyped-def]
 def test_only_what_people_differ_on_is_shown_without_names_and_once() -> None:
     made = differing()
     found = made.adjudication().all("cleo")
-    assert [one.criterion for one in found] == ["tone"] * 6
+    assert [one.criterion for one in found] == ["tone"] * 16
     for one in found:
         assert sorted(side.label or "" for side in one.sides) == ["cold", "kind"]
         assert not {"ana", "ben", "bare", "guided"} & {one.id, *map(str, one.fields)}
@@ -47,7 +47,7 @@ def test_what_is_settled_counts_and_the_originals_stay() -> None:
         settling.settle("cleo", one.id, act(), label="neutral", reason="in between", fault="mark")
     assert settling.open("cleo") == ()
     table = made.table()
-    assert table.metric("guided", "tone").low.tolist() == [0.5] * 3
+    assert table.metric("guided", "tone").low.tolist() == [0.5] * 8
     cells = [cell for cell in table.rows[0].cells if cell.criterion == "tone" and cell.kind == "human"]
     assert sorted((cell.rater, cell.grade.label) for cell in cells if cell.grade) == [
         (ADJUDICATED, "neutral"), ("ana", "kind"), ("ben", "cold"),
@@ -62,7 +62,7 @@ def test_a_settlement_is_taken_back_and_nothing_is_lost() -> None:
     assert settling.settle("cleo", one.id, same, label="kind", reason="", fault="item").fresh
     assert not settling.settle("cleo", one.id, same, label="kind", reason="", fault="item").fresh
     settling.take_back("cleo", one.id, act())
-    assert settling.one("cleo", one.id).settled is None and len(settling.open("cleo")) == 6
+    assert settling.one("cleo", one.id).settled is None and len(settling.open("cleo")) == 16
     assert len(made.store.people.acts("small@1", kinds=["adjudicate"])) == 2
     assert all(cell.rater != ADJUDICATED for row in made.table().rows for cell in row.cells)
     with pytest.raises(CannotDo, match="is not settled"):
@@ -108,11 +108,11 @@ def test_what_cannot_settle_is_refused(changes: dict[str, object], found: str) -
 def test_nobody_settles_their_own_mark_while_somebody_else_can() -> None:
     made = differing(replace(PEOPLE, adjudicators=("ana", "cleo")))
     settling = made.adjudication()
-    assert settling.open("ana") == () and len(settling.open("cleo")) == 6
+    assert settling.open("ana") == () and len(settling.open("cleo")) == 16
     with pytest.raises(CannotDo, match="no such disagreement"):
         settling.settle("ana", settling.open("cleo")[0].id, act(), label="kind", reason="", fault="mark")
     alone = differing(replace(PEOPLE, adjudicators=("ana",)))
-    assert len(alone.adjudication().open("ana")) == 6
+    assert len(alone.adjudication().open("ana")) == 16
 
 
 def test_a_new_wording_opens_what_was_settled_for_the_old_one() -> None:

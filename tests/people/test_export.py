@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairmark.people.export import COLUMNS, MarkRow, export_marks, unescaped, write_marks
-from fairmark.records import ADJUDICATED
+from fairmark.people.export import COLUMNS, MarkRow, export_marks, write_marks
+from fairmark.records import ADJUDICATED, from_cell
 from fairmark.study import GraderSpec, Mark
+from fairmark.workbench import Workbench
 from tests.bench import bench
+from tests.load.files import STUDY, write
 from tests.people.test_desk import PEOPLE, everything, marked_by
 
 
@@ -71,7 +74,7 @@ def test_a_spreadsheet_runs_no_cell(tmp_path: Path) -> None:
         "'quoted'",
     ]
     assert tuple(cells[0]) == COLUMNS and cells[0]["label"] == "-1"  # a number is no formula
-    assert [unescaped(cell["output"]) for cell in cells] == texts
+    assert [from_cell(cell["output"]) for cell in cells] == texts
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
@@ -80,10 +83,36 @@ def test_every_text_comes_back(text: str) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         (cell,) = written([row(text)], Path(folder) / "marks.csv")
-    assert unescaped(cell["reason"]) == text
+    assert from_cell(cell["reason"]) == text
 
 
 def test_without_people_there_is_nothing_to_write() -> None:
     made = marked_by(PEOPLE)
     assert export_marks(made.table()) == ()  # nobody has marked yet
     assert export_marks(bench(replace(made.study, people=None, graders={})).table()) == ()
+
+
+def test_a_study_reads_the_file_back_from_disk(tmp_path: Path) -> None:
+    """Answers that begin like formulas stay the answers that were marked."""
+    answers = "".join(json.dumps({"id": f"c{n}", "output": f"- {'=1+1' if n == 2 else 'Done'}, {n}.\n- Next."}) + "\n" for n in (1, 2, 3))
+    text = STUDY[: STUDY.index("graders:")].replace("{model: local/smollm2}", "{recorded: a.jsonl}")
+    text = text.replace("{model: local/smollm2, prompt: prompts/guided.md, temperature: 0}", "{recorded: b.jsonl}")
+    files = {"a.jsonl": answers, "b.jsonl": answers.replace("Done", "Gone"), "study.yaml": text + "people: {roster: [ana], repeats: 0}\n"}
+    folder = write(tmp_path, files)
+    with Workbench(folder) as bench:
+        bench.run()
+        bench.assign()
+        desk = bench.desk()
+        while (one := desk.next_open("ana")) is not None:
+            desk.mark("ana", one, str(uuid.uuid4()), criterion="resolves", label="meets", reason="= as it should be")
+            desk.mark("ana", one, str(uuid.uuid4()), criterion="brief", label="yes")
+        first = bench.table().metric("guided", "resolves>=meets").low.tolist()
+        assert bench.export_marks(folder / "marks.csv") == 12  # the equal answers to c2 are marked once and count for both
+    again = text + "graders: {experts: {recorded: marks.csv, chosen: all}}\n"
+    (folder / "study.yaml").write_text(again, encoding="utf-8")
+    with Workbench(folder, memory=True) as bench:
+        bench.run()
+        table = bench.table()
+        assert table.metric("guided", "resolves>=meets").low.tolist() == first == [1.0] * 3
+        reasons = {cell.grade.reason for row in table.rows for cell in row.cells if cell.grade and cell.criterion == "resolves"}
+        assert reasons == {"= as it should be"}

@@ -101,16 +101,16 @@ def test_all_notes_are_sorted_by_keyboard_and_undone(served: Start, browser: Any
     put("Unkind", "[data-name=Unkind]")
     page.keyboard.press("j")  # on from where the reader was
     put("unk", "h2:has-text('without a code') >> nth=0")
-    page.wait_for_function("document.querySelectorAll('[data-take]').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('[data-take]').length === 2")
     total = len(coding(made).board("cleo").cards)
     assert coding(made).board("cleo").unsorted == total - 2
     page.wait_for_selector("[data-ready]")
     page.keyboard.press("u")
-    page.wait_for_function("document.querySelectorAll('[data-take]').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('[data-take]').length === 1")
     assert coding(made).board("cleo").unsorted == total - 1
     page.wait_for_selector("[data-ready]")
     page.drag_and_drop("[data-note].loose >> nth=0", "[data-name=Unkind]")
-    page.wait_for_function("document.querySelectorAll('[data-take]').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('[data-take]').length === 2")
     page.wait_for_selector("[data-ready]")
     page.click("[data-do=rename]")
     page.fill("#name", "Curt")

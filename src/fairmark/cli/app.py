@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="Look after the store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
+export_app = typer.Typer(help="Give out what the store holds.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="The study: its folder or its study.yaml.", show_default="this folder")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; all else on stderr.")]
@@ -225,6 +227,16 @@ def doctor(as_json: AsJson = False) -> None:
     from fairmark.cli import commands
 
     commands.doctor(as_json=as_json)
+
+
+@export_app.command("marks")
+def export_marks(
+    file: Annotated[Path, typer.Argument(help="CSV file to write.")], config: Config = HERE, wave: Wave = "1", as_json: AsJson = False
+) -> None:
+    """Write people's marks as recorded marks, to keep beside the study."""
+    from fairmark.cli import commands
+
+    commands.export_marks(file, config, wave=wave, as_json=as_json)
 
 
 @store_app.command("forget")

@@ -12,6 +12,7 @@ import webbrowser
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -264,7 +265,8 @@ def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, 
 
     with _open(config, wave) as bench:
         given = bench.assign()
-        say = screen.err.print if as_json else screen.out.print
+        # a link that is broken over two lines opens nothing
+        say = partial(screen.err.print if as_json else screen.out.print, soft_wrap=True)
         if given.assignments:
             people = len({one.person for one in given.assignments})
             say(f"{len(given.assignments)} responses are newly given out to {people} people.")
@@ -523,6 +525,15 @@ def doctor(*, as_json: bool) -> None:
         return
     screen.pairs({name: value or "not installed" for name, value in found.items()})
     screen.out.print("\nNext: fairmark demo" if installed("xllamacpp") else "\nNext: fairmark demo --recorded")
+
+
+def export_marks(file: Path, config: Path, *, wave: str, as_json: bool) -> None:
+    with _open(config, wave) as bench:
+        count = bench.export_marks(file)
+    if as_json:
+        screen.document({"marks": count, "file": str(file)})
+    else:
+        screen.out.print(f"{count} marks in {file}. To use them elsewhere: graders: {{experts: {{recorded: {file.name}}}}}")
 
 
 def forget(case: str, config: Path, *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from fairmark.load.rows import Row
 from fairmark.load.rubrics import ReadRubric, on_scale, scale_in_words
 from fairmark.load.sources import Place, Reader, clip, listed, shown
 from fairmark.load.systems import SAMPLING, case_id, model_spec, one_kind, prompt, python_target, sampling, trial_of, word
-from fairmark.records import Case, Item, Json
+from fairmark.records import Case, Item, Json, from_cell
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
 from fairmark.study import CalibrationItem, CalibrationSet, GraderSpec, Mark, ModelSpec
 
@@ -392,8 +392,13 @@ def _mark(
     rubric: ReadRubric | None,
     reader: Reader,
 ) -> Mark | None:
+    def held(role: str) -> Json:
+        """What stands in a column; in a CSV without the apostrophe that keeps a spreadsheet from running it."""
+        written = row.fields.get(columns[role]) if role in columns else None
+        return from_cell(written) if isinstance(written, str) and row.delimiter else written
+
     def cell(role: str) -> str | None:
-        return word(row.fields.get(columns[role])) if role in columns else None
+        return word(held(role)) if role in columns else None
 
     case = case_id(row, columns["case"], ids, known_ids, reader)
     trial = trial_of(row, columns.get("trial"), trials, reader)
@@ -417,7 +422,7 @@ def _mark(
         )
         criterion = None
     scale = rubric.checked(criterion) if rubric is not None and criterion else None
-    label = label_of(row.fields.get(columns["label"]), scale)
+    label = label_of(held("label"), scale)
     if label is None:
         reader.note(
             row.place(columns["label"]),
@@ -430,7 +435,7 @@ def _mark(
     probability = _probability(row, columns, reader)
     if not case or not criterion or label is None or trial is None:
         return None
-    output = row.fields.get(columns["output"]) if "output" in columns else None
+    output = held("output")
     return Mark(
         case,
         system or (systems[0] if len(systems) == 1 else ""),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from fairmark.records import as_cell
 from fairmark.table import Table
-
-_RUN = re.compile(r"'*[=+\-@\t\r]")  # how a cell begins that a spreadsheet would run, or one that was kept from it
-_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +72,6 @@ def write_marks(rows: Iterable[MarkRow], path: Path) -> int:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for row in rows:
-            writer.writerow([_cell(getattr(row, name)) for name in COLUMNS])
+            writer.writerow(["" if (value := getattr(row, name)) is None else as_cell(str(value)) for name in COLUMNS])
             count += 1
     return count
-
-
-def unescaped(cell: str) -> str:
-    """What a cell held before `write_marks` put an apostrophe in front of it."""
-    return cell[1:] if cell.startswith("'") and _RUN.match(cell) else cell
-
-
-def _cell(value: str | float | None) -> str:
-    text = "" if value is None else str(value)
-    return f"'{text}" if _RUN.match(text) and not _NUMBER.fullmatch(text) else text

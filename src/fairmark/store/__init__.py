@@ -39,6 +39,9 @@ LARGEST = 2**63 - 1  # integer of a column
 PATIENCE = 10.0  # seconds that another process is waited for
 T = TypeVar("T", Response, Grade)
 
+_ADDING = upsert(content)
+_ADD_BODIES = _ADDING.on_conflict_do_update(index_elements=["hash"], set_={"text": _ADDING.excluded.text})
+
 
 @dataclass(frozen=True, slots=True)
 class FrozenPlan:
@@ -396,9 +399,7 @@ def _add(connection: Connection, waiting: list[_Rows]) -> None:
 def _add_bodies(connection: Connection, bodies: Mapping[str, str]) -> None:
     """Adds texts under their hashes. A text that was forgotten and is said again is there again."""
     if bodies:
-        adding = upsert(content)
-        adding = adding.on_conflict_do_update(index_elements=["hash"], set_={"text": adding.excluded.text})
-        connection.execute(adding, [{"hash": name, "text": body} for name, body in bodies.items()])
+        connection.execute(_ADD_BODIES, [{"hash": name, "text": body} for name, body in bodies.items()])
 
 
 def _grade_row(record: Grade) -> _Rows:

@@ -52,8 +52,7 @@ ROUTES: tuple[Route, ...] = (
 
 
 def _coding(visit: Visit) -> Coding:
-    bench = visit.office.bench
-    return Coding(bench.study, bench.store, visit.office.desk.name, bench.slots)
+    return visit.office.bench.notes()
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
