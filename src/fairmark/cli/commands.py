@@ -283,6 +283,8 @@ def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, 
 
 
 def calibrate(config: Path, *, wave: str, on: str, as_json: bool) -> None:
+    from fairmark.calibrate import Receipt
+
     if on not in PARTS:
         raise Mistake.in_call(f"there is no part `{on}`", allowed=", ".join(PARTS))
     part = PARTS[on]
@@ -299,15 +301,18 @@ def calibrate(config: Path, *, wave: str, on: str, as_json: bool) -> None:
         screen.out.print(trust.say)
         for line in trust.tuning:
             screen.out.print(line)
-        if trust.agreement is not None:
-            details = {
-                "agreement": screen.interval(trust.agreement),
-                f"always “{trust.commonest}”": screen.number(trust.commonest_share),
-                "kappa": screen.number(trust.kappa),
-                "AC1": screen.number(trust.ac1),
-                "calibration": f"{trust.calibration} ({trust.marked_by}, {trust.n} answers, {trust.unreadable} unreadable)",
-            }
-            screen.pairs(details)
+        if isinstance(trust.receipt, Receipt):
+            screen.receipt(trust.receipt)
+        elif trust.agreement is not None:
+            screen.pairs(
+                {
+                    "agreement": screen.interval(trust.agreement),
+                    f"always “{trust.commonest}”": screen.number(trust.commonest_share),
+                    "kappa": screen.number(trust.kappa),
+                    "AC1": screen.number(trust.ac1),
+                    "calibration": f"{trust.calibration} ({trust.marked_by}, {trust.n} answers, {trust.unreadable} unreadable)",
+                }
+            )
         if trust.refused is not None:
             screen.out.print(f"{trust.refused.code}: {trust.refused.why}. Next: {trust.refused.next}.")
         screen.out.print("")

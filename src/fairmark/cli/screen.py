@@ -7,19 +7,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fairmark.audit import AuditReport, Untested
 from fairmark.errors import CannotDo, FairmarkError, Mistake
 from fairmark.records import Progress
 from fairmark.report import sentences
 from fairmark.report.figures import figures_of
 from fairmark.results import Analysis, Estimate, as_json
+
+if TYPE_CHECKING:
+    from fairmark.audit import AuditReport, Untested
+    from fairmark.calibrate import Receipt
 
 SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
 ACCENT = "cyan"
@@ -241,3 +244,66 @@ def pairs(rows: Mapping[str, str]) -> None:
     width = max((len(name) for name in rows), default=0)
     for name, value in rows.items():
         out.print(f"{name:<{width}}  {value}")
+
+
+def receipt(found: Receipt) -> None:
+    """One grader on one criterion as a card: what it does, how far that can be trusted, and what to do."""
+    out.print(f"Advice: {found.advice}.\n{found.say}")
+    if found.agreement is not None:
+        table = Table(title="Rows: what people say. Columns: what the grader says.", title_justify="left", title_style="", box=None)
+        table.add_column("")
+        for level in found.agreement.levels:
+            table.add_column(level, justify="right")
+        for level, row in zip(found.agreement.levels, found.agreement.confusion, strict=True):
+            table.add_row(level, *map(str, row))
+        out.print(table)
+    pairs({name: value for name, value in _figures(found).items() if value})
+    for system in found.systems:
+        out.print(f"  {system.headline()}; people marked {system.n_marked} of {system.n_said}")
+        if system.width is not None and system.width_with_more is not None:
+            more = ", ".join(f"{count} {verdict}" for verdict, count in system.next_labels.items())
+            narrower = f"{100 * system.width:.0f} to {100 * system.width_with_more:.0f} points"
+            out.print(f"    20 more marks would narrow the range from {narrower}: mark {more}, at random")
+    for column, by_group in found.groups.items():
+        for pair in by_group.pairs:
+            words = "not tested" if pair.refused is not None else pair.verdict.lower().replace("_", " ")
+            out.print(f"  {column}: {pair.first} and {pair.second}: {words}. {pair.refused.why if pair.refused is not None else pair.says}")
+    for what, count in found.void.items():
+        out.print(f"  {count} marks are void and were not used: {what} has changed since they were given.")
+    if found.n_split:
+        out.print(f"  On {found.n_split} responses people differ and nobody has decided: fairmark serve, then settle them.")
+    for warning in found.warnings:
+        out.print(f"  Note: {warning}.")
+    if found.slips and found.n_single:
+        shares = ", ".join(f"{100 * slip:.0f} in 100: {100 * share:.0f}" for slip, share in found.slips)
+        out.print(f"  If people slip either way in so many, so many of 100 truly pass: {shares}.")
+
+
+def _figures(found: Receipt) -> dict[str, str]:
+    agreement, at_pass, ceiling, severity = found.agreement, found.at_pass, found.ceiling, found.severity
+    how = f"{found.n_single} marked once, {found.n_agreed} by more who agree, {found.n_adjudicated} settled"
+    rows: dict[str, str] = {"marked beside people": f"{found.n_pairs} responses: {how}"}
+    if agreement is not None:
+        rows["same level"] = interval(agreement.agreement)
+        for one in agreement.coefficients:
+            span = "" if one.low is None or one.high is None else f" ({number(one.low)} to {number(one.high)})"
+            rows[one.coefficient] = f"{number(one.value)}{span}"
+    if ceiling is not None and ceiling.refused is None:
+        rows["two people, same level"] = f"{number(ceiling.people_equal)}; the grader and a person {number(ceiling.grader_equal)}"
+    if at_pass is not None:
+        for name, share in (
+            ("passes what people pass", at_pass.sensitivity),
+            ("fails what people fail", at_pass.specificity),
+            ("right when it passes", at_pass.positive_predictive_value),
+            ("right when it fails", at_pass.negative_predictive_value),
+        ):
+            rows[name] = "" if share is None or share.value is None else f"{interval(share)}, n {share.n_cases}"
+    if severity is not None and severity.value is not None:
+        kind = "too kind by" if severity.value > 0 else "too severe by"
+        rows[kind] = f"{abs(severity.value):.2f} of the scale ({number(severity.low)} to {number(severity.high)}): {severity.verdict}"
+    for name, steady in (("asked again it changes", found.steady), ("people asked again change", found.people_steady)):
+        rows[name] = "" if steady is None or steady.refused is not None else interval(steady.flip_rate)
+    if found.replaces is not None:
+        why = found.replaces.refused.why if found.replaces.refused is not None else "; ".join(found.replaces.stands_in_the_way)
+        rows["may replace one person"] = f"{found.replaces.verdict}{': ' + why if why else ''}"
+    return rows
