@@ -98,6 +98,7 @@ class Mark:
     output: str | None = None  # the answer that was marked, where the file holds it
     where: str = ""  # file:line
     probability: float | None = None  # with which this answer was chosen for marking; None: not said
+    confidence: float | None = None  # probability that the one who marked gave this label, 0 to 1; None: not said
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class GraderSpec:
     marks_from: str = ""  # file the marks were read from
     chosen: Chosen = "unknown"  # how the marked responses were chosen
     guideline: str = ""  # version of the guideline people marked by
+    by: Literal["people", "model"] = "people"  # kind recorded: whose marks these are
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,7 +258,7 @@ class Table:
         present: dict[Kind, str] = {}
         for name, spec in self.study.graders.items():
             if criterion in spec.criteria:
-                kind = _kind_of(self.study, name)
+                kind = kind_of(self.study, name)
                 present.setdefault(kind, name)
         for kind in PRECEDENCE:
             if kind in present:
@@ -278,7 +278,7 @@ class Table:
         if decided is None:
             raise Mistake.in_call(f"no grader marks the criterion `{criterion.id}`")
         name = grader if grader is not None else decided[0]
-        kind = decided[1] if grader is None else _kind_of(self.study, grader)
+        kind = decided[1] if grader is None else kind_of(self.study, grader)
         chosen: Chosen = self.study.graders[name].chosen if kind == "human" else "all"
         marks = self.marks(system, name, criterion.id)
         low, high = marks.bounds(criterion, level)
@@ -367,7 +367,9 @@ class Table:
         decided = self.deciding(criterion)
         if decided is None or decided[1] != "human" or self.study.graders[decided[0]].chosen == "all":
             return None
-        return next((name for name, spec in self.study.graders.items() if spec.kind == "llm" and criterion in spec.criteria), None)
+        return next(
+            (name for name, spec in self.study.graders.items() if kind_of(self.study, name) == "llm" and criterion in spec.criteria), None
+        )
 
     def audited(self, system: str, on: str, *, rows: Sequence[Row] | None = None) -> Audited | None:
         """An LLM grader's marks of all responses beside people's of some; None where `on` was not marked in this way.
@@ -585,9 +587,12 @@ class Table:
         return np.array([self._cluster_index[self.study.cases[c].id] for c in cases], dtype=np.int64)
 
 
-def _kind_of(study: Study, grader: str) -> Kind:
-    kind = study.graders[grader].kind
-    return kind if kind == "check" or kind == "llm" else "human"
+def kind_of(study: Study, grader: str) -> Kind:
+    """Whether a grader's marks are a check's, a model's or people's."""
+    spec = study.graders[grader]
+    if spec.kind == "check" or spec.kind == "llm":
+        return spec.kind
+    return "llm" if spec.by == "model" else "human"
 
 
 def _best(criterion: Criterion) -> str:

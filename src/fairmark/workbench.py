@@ -213,13 +213,17 @@ class Workbench:
             task
             for entry in self.study.calibration.items
             for task in grading.tasks([entry.item], self.graders, repeats=lambda _: 1)
-            if task.grader.kind == "llm" and task.grader.criterion in entry.marks
+            if self._asks(task) and task.grader.criterion in entry.marks
         ]
         return grading.fill(planned, self.store)
 
     def model_tasks(self, slots: Sequence[Slot]) -> tuple[Task, ...]:
         """Every grade that a model is asked for: of the calibration set, and of these slots' answers."""
-        return (*self._calibration(), *self.tasks(slots, kind="llm"))
+        return (*self._calibration(), *(task for task in self.tasks(slots, kind="llm") if self._asks(task)))
+
+    def _asks(self, task: Task) -> bool:
+        """Whether a model is asked for a grade; one that a model gave elsewhere is only read."""
+        return self.study.graders[task.grader.name].kind == "llm"
 
     def _repeats(self, grader: Grader) -> int:
         return self.study.graders[grader.name].repeats
@@ -340,7 +344,7 @@ class Workbench:
         tasks = {task.key: task for task in self.model_tasks(slots)}.values()
         unanswered = sum(slot.response is None or slot.response.answer is None for slot in slots)
         # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
-        waiting = unanswered * sum(self._repeats(grader) for grader in self.graders if grader.kind == "llm")
+        waiting = unanswered * sum(self._repeats(grader) for grader in self.graders if self.study.graders[grader.name].kind == "llm")
         planned = len(slots) + len(tasks) + waiting
         failed = sum(slot.response is not None and slot.response.failure is not None for slot in slots)
         failed += sum(task.grade is not None and task.grade.failure is not None for task in tasks)
@@ -467,7 +471,7 @@ class Workbench:
         self._notify = watch.notify
         await asyncio.to_thread(self._choose_examples)
         slots = [slot for slot in await asyncio.to_thread(self.slots) if self.study.part(slot.case) == on]
-        tasks = await asyncio.to_thread(lambda: self.tasks(slots, kind="llm"))
+        tasks = await asyncio.to_thread(lambda: [task for task in self.tasks(slots, kind="llm") if self._asks(task)])
         return await self._asked(tasks, watch, budget)
 
     async def _asked(self, tasks: Sequence[Task], watch: Watch, budget: Budget) -> calls.Tally:

@@ -86,6 +86,8 @@ def marked_by(table: Table) -> tuple[str, ...]:
         if spec.kind == "llm":
             model = spec.model.name if spec.model else "a model"
             sentences.append(f"The LLM grader {name} ({model}) marked {criteria}.")
+        elif spec.by == "model":
+            sentences.append(f"A model's marks of {criteria} were recorded elsewhere ({spec.marks_from}).")
         elif spec.kind == "people":
             sentences.append(_at_the_page(table, name, criteria))
         else:

@@ -15,7 +15,7 @@ from fairmark.results import Refusal, Trust
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
 from fairmark.stats import cohen_kappa, confusion_matrix, estimate_rate, gwet_ac1
 from fairmark.study import Study
-from fairmark.table import Cell, Table
+from fairmark.table import Cell, Table, kind_of
 
 __all__ = ["Receipt", "SystemReceipt", "receipt", "trust"]
 
@@ -28,7 +28,7 @@ def trust(study: Study, table: Table, calibration: Sequence[Task], *, receipts: 
     """
     found = []
     for name, spec in study.graders.items():
-        if spec.kind != "llm":
+        if kind_of(study, name) != "llm":
             continue
         for criterion_id in spec.criteria:
             criterion = study.rubric[criterion_id]

@@ -14,7 +14,7 @@ from fairmark.records import ADJUDICATED
 from fairmark.results import Calibration, Estimate, Result
 from fairmark.rubric import Criterion
 from fairmark.stats.intervals import FloatArray, IntArray
-from fairmark.table import Audited, Cell, Row, Table
+from fairmark.table import Audited, Cell, Row, Table, kind_of
 
 Advice = Literal["use its marks, corrected by people's", "let people mark, drop this grader", "not known yet"]
 
@@ -380,7 +380,7 @@ def _by_group(table: Table, marks: _Marks, passing: int, rng: np.random.Generato
 
 
 def _at_random(table: Table) -> bool:
-    chosen = {spec.chosen for spec in table.study.graders.values() if spec.kind in ("recorded", "people")}
+    chosen = {spec.chosen for name, spec in table.study.graders.items() if kind_of(table.study, name) == "human"}
     return bool(chosen) and chosen <= {"all", "random", "stratified"}
 
 

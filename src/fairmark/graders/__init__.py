@@ -7,9 +7,10 @@ in the group `fairmark.graders`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType
+from typing import Literal
 
 from fairmark.errors import Mistake, Problem, nearest
 from fairmark.graders.by_rule import CheckGrader, wrong_cuts
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 FILE = "study.yaml"
+_RECORDED: Mapping[str, Literal["human", "llm"]] = {"people": "human", "model": "llm"}
 
 
 def build(study: Study) -> tuple[Grader, ...]:
@@ -204,7 +206,8 @@ def _people(name: str, spec: GraderSpec, criteria: list[Criterion], study: Study
                 labels = f"as `{before.label}` ({before.where or 'before'}) and as `{row.label}`"
                 wrong.append(_at(mark, spec, f"grader `{name}`: {row.rater or 'the rater'} marks {which} twice, {labels}", "one mark"))
         for rater in sorted(by_rater) or [""]:
-            graders.append(RecordedGrader(name=name, on=criterion, rater=rater, marks=by_rater.get(rater, {}), guideline=spec.guideline))
+            marks, kind = by_rater.get(rater, {}), _RECORDED[spec.by]
+            graders.append(RecordedGrader(name=name, on=criterion, rater=rater, marks=marks, guideline=spec.guideline, kind=kind))
     return graders
 
 

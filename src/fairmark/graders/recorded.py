@@ -1,4 +1,4 @@
-"""The grader that looks a person's marks up in the file they were recorded in."""
+"""The grader that looks marks up in the file they were recorded in: a person's, or a model's from elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RecordedGrader:
     rater: str  # pseudonym
     marks: Mapping[tuple[str, str, int], Mark]  # (case id, system, trial) -> mark
     guideline: str = ""
-    kind: Literal["human"] = "human"
+    kind: Literal["human", "llm"] = "human"  # llm: a model's marks, made elsewhere
 
     @property
     def criterion(self) -> str:
@@ -39,7 +39,7 @@ class RecordedGrader:
         }
 
     def identity(self) -> Mapping[str, Json]:
-        return {"kind": "human", "rater": self.rater, "guideline": self.guideline}
+        return {"kind": self.kind, "rater": self.rater, "guideline": self.guideline}
 
     def ask(self, item: Item) -> Question | None:
         return None
@@ -58,7 +58,7 @@ class RecordedGrader:
         label = named_label(self.on, mark.label)
         if label is None:
             return Failure("bad_label", mark.where or self.name, f"`{clip(mark.label)}` is not on the scale: {scale_in_words(self.on)}")
-        return Verdict(label, storable(mark.reason), source=self._source(mark))
+        return Verdict(label, storable(mark.reason), confidence=mark.confidence, source=self._source(mark))
 
     def _mark(self, item: Item) -> Mark | None:
         return self.marks.get((item.case_id, item.system, item.trial))

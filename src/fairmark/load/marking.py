@@ -41,6 +41,7 @@ MARK_ROLES = {
     "reason": ("reason",),
     "output": ("output", "answer", "response"),
     "probability": ("probability", "inclusion_probability"),
+    "confidence": ("confidence",),
 }
 
 _NUMBER_WRITTEN = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?", re.ASCII)
@@ -145,6 +146,7 @@ def read(
         marks_from=entry.recorded or "",
         chosen=entry.chosen or "unknown",
         guideline=entry.guideline or "",
+        by=entry.by or "people",
     )
 
 
@@ -432,7 +434,7 @@ def _mark(
         )
     elif scale is not None and not _may_say(label, scale, row.place(columns["label"]), reader):
         label = None
-    probability = _probability(row, columns, reader)
+    probability, confidence = (_probability(row, role, columns, reader) for role in ("probability", "confidence"))
     if not case or not criterion or label is None or trial is None:
         return None
     output = held("output")
@@ -447,22 +449,27 @@ def _mark(
         output if isinstance(output, str) else None,
         row.where,
         probability,
+        confidence,
     )
 
 
-def _probability(row: Row, columns: Mapping[str, str], reader: Reader) -> float | None:
-    """With what probability the marked answer was chosen; None where the cell is empty or there is no such column."""
-    written = word(row.fields.get(columns["probability"])) if "probability" in columns else None
+_MEANS = {
+    "probability": (
+        "a number above 0 and at most 1",
+        "write the share of such answers that were chosen for marking, or leave the cell empty",
+    ),
+    "confidence": ("a number from 0 to 1", "write the probability that was given to this label, or leave the cell empty"),
+}
+
+
+def _probability(row: Row, role: str, columns: Mapping[str, str], reader: Reader) -> float | None:
+    """A probability that stands in a column; None where the cell is empty or there is no such column."""
+    written = word(row.fields.get(columns[role])) if role in columns else None
     if not written:
         return None
     number = float(written) if _NUMBER_WRITTEN.fullmatch(written) else math.nan
-    if not 0 < number <= 1:
-        reader.note(
-            row.place(columns["probability"]),
-            f"the probability `{clip(written)}` is none",
-            "a number above 0 and at most 1",
-            "write the share of such answers that were chosen for marking, or leave the cell empty",
-        )
+    if not 0 <= number <= 1 or (role == "probability" and number == 0):
+        reader.note(row.place(columns[role]), f"the {role} `{clip(written)}` is none", *_MEANS[role])
         return None
     return number
 

@@ -54,6 +54,8 @@ class MarkColumns(AnswerColumns):
     """Column with the person's reason."""
     probability: Words | None = None
     """Column with the probability with which the answer was chosen for marking, above 0 and at most 1."""
+    confidence: Words | None = None
+    """Column with the probability that the one who marked gives the label, 0 to 1."""
 
 
 class Http(Part):
@@ -146,6 +148,8 @@ class Grader(Model):
     """How the marked answers were chosen."""
     guideline: Words | None = None
     """Version of the guideline people marked by."""
+    by: Literal["people", "model"] | None = None
+    """Whose recorded marks these are; people unless given. A model's decide nothing until people's correct them."""
 
 
 class People(Part):

@@ -118,7 +118,7 @@ def _criteria(key: str, names: Sequence[str] | None, node: Node, known: Sequence
 
 def _strata(name: str, node: Node, graders: Mapping[str, GraderSpec], rubric: ReadRubric | None, reader: Reader) -> None:
     where = node.where("strata")
-    marked = sorted({criterion for spec in graders.values() if spec.kind == "llm" for criterion in spec.criteria})
+    marked = sorted({criterion for spec in graders.values() if spec.kind == "llm" or spec.by == "model" for criterion in spec.criteria})
     scale = rubric.checked(name) if rubric is not None and name in rubric.names else None
     if name not in marked:
         reader.note(
