@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from fairmark.calibrate.receipts import Receipt, SystemReceipt, receipt
+from fairmark.calibrate.receipts import PeopleReceipt, Receipt, SystemReceipt, people_receipt, receipt
 from fairmark.records import Task
 from fairmark.results import Refusal, Trust
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
@@ -17,7 +17,7 @@ from fairmark.stats import cohen_kappa, confusion_matrix, estimate_rate, gwet_ac
 from fairmark.study import Study
 from fairmark.table import Cell, Table, kind_of
 
-__all__ = ["Receipt", "SystemReceipt", "receipt", "trust"]
+__all__ = ["PeopleReceipt", "Receipt", "SystemReceipt", "people_receipt", "receipt", "trust"]
 
 
 def trust(study: Study, table: Table, calibration: Sequence[Task], *, receipts: bool = False) -> tuple[Trust, ...]:
@@ -28,6 +28,8 @@ def trust(study: Study, table: Table, calibration: Sequence[Task], *, receipts: 
     """
     found = []
     for name, spec in study.graders.items():
+        if kind_of(study, name) == "human" and receipts:
+            found += _of_people(study, table, name)
         if kind_of(study, name) != "llm":
             continue
         for criterion_id in spec.criteria:
@@ -65,6 +67,17 @@ def trust(study: Study, table: Table, calibration: Sequence[Task], *, receipts: 
                 )
             )
     return tuple(found)
+
+
+def _of_people(study: Study, table: Table, name: str) -> list[Trust]:
+    """How far people agree with one another on each criterion that two or more of them marked."""
+    made = []
+    for criterion in study.graders[name].criteria:
+        whole = people_receipt(table, name, study.rubric[criterion])
+        if whole is not None:
+            say = f"{name} on {criterion}: {whole.say}"
+            made.append(Trust(name, criterion, "human", "none", "", whole.n_doubly, 0, None, say=say, receipt=whole))
+    return made
 
 
 Pair = tuple[str, str, str, str]  # reference label, grader's label, cluster, system

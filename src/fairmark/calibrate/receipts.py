@@ -81,6 +81,26 @@ class Receipt(Result):
         return f"{self.grader} on {self.criterion}: {self.say}"
 
 
+@dataclass(frozen=True, slots=True)
+class PeopleReceipt(Result):
+    """How far people agree with one another on one criterion: what no grader can be asked to exceed."""
+
+    grader: str  # name under which their marks stand
+    criterion: str
+    say: str
+    n_people: int
+    n_marked: int  # responses
+    n_doubly: int  # marked by two or more
+    n_differ: int  # of them those on which people differ
+    alpha: stats.Agreement | None  # Krippendorff's alpha by the criterion's own scale
+    alpha_interval: stats.Agreement | None  # the same on the numbers of the levels; None on a scale without order
+    gwet: stats.Agreement | None  # AC1, or AC2 on ordered levels
+    steady: stats.SelfConsistency | None  # people shown a response again
+
+    def headline(self) -> str:
+        return f"{self.grader} on {self.criterion}: {self.say}"
+
+
 @dataclass(slots=True)
 class _Marks:
     """Marks as codes, levels from 0, worst first; NaN where there is none. One entry a response that the grader marked or people did."""
@@ -158,16 +178,50 @@ def receipt(table: Table, grader: str, criterion: Criterion, *, seed: int = 0) -
     )
 
 
+def people_receipt(table: Table, grader: str, criterion: Criterion, *, seed: int = 0) -> PeopleReceipt | None:
+    """How people agree on a criterion with levels; None where fewer than two people marked it, and on a scale of numbers."""
+    if not criterion.levels:
+        return None
+    marks = _gather(table, "", criterion, people=grader)
+    if marks.people.shape[1] < 2:
+        return None
+    count = np.count_nonzero(~np.isnan(marks.people), axis=1)
+    doubly = count >= 2
+    with np.errstate(invalid="ignore"):
+        differ = doubly & (np.nanmax(marks.people, axis=1) > np.nanmin(marks.people, axis=1))
+    rng = np.random.default_rng(seed)
+    ordered = criterion.scale != "nominal"
+    levels = list(range(len(criterion.levels)))
+    n_doubly, n_differ = int(doubly.sum()), int(differ.sum())
+    say = f"two or more of {marks.people.shape[1]} people marked {n_doubly} responses and differ on {n_differ} of them."
+    return PeopleReceipt(
+        grader,
+        criterion.id,
+        say,
+        marks.people.shape[1],
+        len(marks.rows),
+        n_doubly,
+        n_differ,
+        stats.alpha_agreement(marks.people, marks.cluster, metric="ordinal" if ordered else "nominal", rng=rng, resamples=RESAMPLES),
+        stats.alpha_agreement(marks.people, marks.cluster, metric="interval", rng=rng, resamples=RESAMPLES) if ordered else None,
+        stats.gwet_agreement(
+            marks.people, marks.cluster, weights="quadratic" if ordered else "unweighted", levels=levels, rng=rng, resamples=RESAMPLES
+        ),
+        stats.self_consistency(marks.repeated) if len(marks.repeated) else None,
+    )
+
+
 # ---------------------------------------------------------------- marks
 
 
-def _gather(table: Table, grader: str, criterion: Criterion) -> _Marks:
+def _gather(table: Table, grader: str, criterion: Criterion, *, people: str = "") -> _Marks:
+    """The marks of one grader and of people, or of those people alone whose grader is named."""
     code = {name: place for place, name in enumerate(criterion.level_names())}
     raters: dict[str, int] = {}
     rows: list[Row] = []
     said: list[float] = []
     again: list[dict[int, float]] = []
-    people: list[dict[int, float]] = []
+    each: list[dict[int, float]] = []
     repeated: list[tuple[float, float]] = []
     gold: list[float] = []
     counts, void = Counter[str](), Counter[str]()
@@ -177,7 +231,7 @@ def _gather(table: Table, grader: str, criterion: Criterion) -> _Marks:
         seconds: dict[int, float] = {}
         settled: float | None = None
         for cell in row.cells:
-            if cell.criterion != criterion.id:
+            if cell.criterion != criterion.id or (people and cell.grader != people):
                 continue
             if cell.kind == "human" and cell.grade is not None and cell.grade.failure is not None:
                 if cell.grade.failure.kind == "stale_mark":
@@ -199,7 +253,7 @@ def _gather(table: Table, grader: str, criterion: Criterion) -> _Marks:
         rows.append(row)
         said.append(its.get(0, np.nan))
         again.append(its)
-        people.append(theirs)
+        each.append(theirs)
         repeated += [(theirs[who], label) for who, label in seconds.items() if who in theirs]
         different = set(theirs.values())
         reference = settled if settled is not None else next(iter(different)) if len(different) == 1 else np.nan
@@ -212,7 +266,7 @@ def _gather(table: Table, grader: str, criterion: Criterion) -> _Marks:
         rows,
         np.array(said),
         _spread(again, repeats),
-        _spread(people, len(raters)),
+        _spread(each, len(raters)),
         np.array(repeated, dtype=np.float64).reshape(-1, 2),
         np.array(gold),
         _clusters(table, rows),

@@ -283,7 +283,7 @@ def serve(config: Path, *, wave: str, host: str, port: int, allow_remote: bool, 
 
 
 def calibrate(config: Path, *, wave: str, on: str, as_json: bool) -> None:
-    from fairmark.calibrate import Receipt
+    from fairmark.calibrate import PeopleReceipt, Receipt
 
     if on not in PARTS:
         raise Mistake.in_call(f"there is no part `{on}`", allowed=", ".join(PARTS))
@@ -303,6 +303,8 @@ def calibrate(config: Path, *, wave: str, on: str, as_json: bool) -> None:
             screen.out.print(line)
         if isinstance(trust.receipt, Receipt):
             screen.receipt(trust.receipt)
+        elif isinstance(trust.receipt, PeopleReceipt):
+            screen.people(trust.receipt)
         elif trust.agreement is not None:
             screen.pairs(
                 {

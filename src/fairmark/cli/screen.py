@@ -22,7 +22,8 @@ from fairmark.results import Analysis, Estimate, as_json
 
 if TYPE_CHECKING:
     from fairmark.audit import AuditReport, Untested
-    from fairmark.calibrate import Receipt
+    from fairmark.calibrate import PeopleReceipt, Receipt
+    from fairmark.stats import Agreement
 
 SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
 ACCENT = "cyan"
@@ -279,6 +280,19 @@ def receipt(found: Receipt) -> None:
         out.print(f"  If people slip either way in so many, so many of 100 truly pass: {shares}.")
 
 
+def people(found: PeopleReceipt) -> None:
+    """How far people agree with one another."""
+    rows = {one.coefficient: _coefficient(one) for one in (found.alpha, found.alpha_interval, found.gwet) if one is not None}
+    if found.steady is not None and found.steady.refused is None:
+        rows["asked again they change"] = interval(found.steady.flip_rate)
+    pairs(rows)
+
+
+def _coefficient(one: Agreement) -> str:
+    span = "" if one.low is None or one.high is None else f" ({number(one.low)} to {number(one.high)})"
+    return f"{number(one.value)}{span}{'' if one.refused is None else ' ' + one.refused.why}"
+
+
 def _figures(found: Receipt) -> dict[str, str]:
     agreement, at_pass, ceiling, severity = found.agreement, found.at_pass, found.ceiling, found.severity
     how = f"{found.n_single} marked once, {found.n_agreed} by more who agree, {found.n_adjudicated} settled"
@@ -286,8 +300,7 @@ def _figures(found: Receipt) -> dict[str, str]:
     if agreement is not None:
         rows["same level"] = interval(agreement.agreement)
         for one in agreement.coefficients:
-            span = "" if one.low is None or one.high is None else f" ({number(one.low)} to {number(one.high)})"
-            rows[one.coefficient] = f"{number(one.value)}{span}"
+            rows[one.coefficient] = _coefficient(one)
     if ceiling is not None and ceiling.refused is None:
         rows["two people, same level"] = f"{number(ceiling.people_equal)}; the grader and a person {number(ceiling.grader_equal)}"
     if at_pass is not None:

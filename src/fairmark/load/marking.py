@@ -29,7 +29,7 @@ LLM_OPTIONS: Mapping[str, Kind] = {"evidence": "yes or no", "evidence_chars": "w
 KEYS: Mapping[str, tuple[str, ...]] = {
     "llm": (*SAMPLING, "prompt", "base_url", "api_key", "repeats", "examples"),
     "check": ("value", "function"),
-    "recorded": ("columns", "chosen", "guideline"),
+    "recorded": ("columns", "chosen", "guideline", "by"),
 }
 MARK_ROLES = {
     "case": ("case", "case_id", "id"),
