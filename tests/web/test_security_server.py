@@ -82,7 +82,7 @@ def test_06_the_token_leaves_the_address_and_is_in_no_request_but_one(served: St
         assert [one["httpOnly"] for one in page.context.cookies()] == [True]
         page.goto("about:blank")
         page.goto(link)  # a second time
-        page.wait_for_function("document.getElementById('word').textContent.includes('has been used')")
+        page.wait_for_function("() => document.getElementById('word').textContent.includes('has been used')")
         assert token not in page.url
         browser.close()
 

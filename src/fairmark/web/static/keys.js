@@ -85,7 +85,7 @@ export function print(set) {
     if (!deed) continue;
     const key = keyOf(set, deed);
     const shown = key.length === 1 ? key.toUpperCase() : key;
-    place.textContent = name === "redo" ? `Shift ${shown}` : shown;
+    place.textContent = name === "redo" ? `⇧ ${shown}` : shown;
     /** @type {HTMLElement} */ (place).hidden = !set.on && !deed.fixed;
   }
   document.body.classList.toggle("no-keys", !set.on);
@@ -108,6 +108,7 @@ export function sheet(rows, set, changed) {
       } else {
         const field = document.createElement("input");
         field.type = "text";
+        field.className = "small";
         field.maxLength = 1;
         field.value = keyOf(set, deed).toUpperCase();
         field.setAttribute("aria-label", `Key: ${deed.word}`);

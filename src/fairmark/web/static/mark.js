@@ -1,7 +1,9 @@
 // @ts-check
 // The marking page: keys, marks, quotes, notes. What is said shows at once and is stored behind the reader's back.
 
+import * as clock from "./clock.js";
 import { isWriting, keep, meaning, print, settings, sheet } from "./keys.js";
+import { chip, differ, more, raw, scrollAsOne, toTurn } from "./panes.js";
 import { Queue, post, uuid } from "./queue.js";
 import { draw, quoteOf, rangeOf, read, selected, sentences, units } from "./text.js";
 
@@ -21,8 +23,6 @@ const reason = /** @type {HTMLTextAreaElement} */ ($("reason"));
 /** @type {Study} */ const study = JSON.parse(bench.dataset.study ?? "");
 /** @type {View} */ let view = JSON.parse(bench.dataset.view ?? "");
 const set = settings();
-const IDLE = 60_000; // ms without a key or a movement after which nobody is reading
-const SESSION = "fairmark:session";
 
 let place = 0; // of the criterion with the bar, counted over criteria and, in pairs, sides
 let sentence = -1;
@@ -69,7 +69,7 @@ const queue = new Queue(study.person, {
     if (own) {
       const was = own.status;
       Object.assign(own, { version: answer.pane.version, status: answer.pane.status, known: answer.pane.known });
-      if (was !== "done" && own.status === "done") count(1);
+      if (was !== "done" && own.status === "done") clock.add({ done: 1 });
     }
     fetched.delete(leadOf(answer.assignment));
     showProgress(answer.progress);
@@ -124,29 +124,16 @@ function withWaiting(pane) {
 
 // ------------------------------------------------------------ time and progress
 
-/** @type {Map<string, number>} */ const clock = new Map(); // seconds somebody was at a response
-let active = Date.now();
-for (const kind of ["keydown", "pointerdown", "pointermove", "wheel", "scroll"]) addEventListener(kind, () => (active = Date.now()), { passive: true, capture: true });
-setInterval(() => {
-  if (document.visibilityState !== "visible" || Date.now() - active > IDLE || !slot()) return;
-  clock.set(slot().pane.id, spent(slot().pane.id) + 1);
-  const session = sessionCounts();
-  sessionStorage.setItem(SESSION, JSON.stringify({ ...session, seconds: session.seconds + 1 }));
-}, 1000);
+/** @type {Map<string, number>} */ const seconds = new Map(); // somebody was at a response
+clock.whileThere(() => {
+  seconds.set(slot().pane.id, spent(slot().pane.id) + 1);
+  clock.add({ seconds: 1 });
+});
 
 /** @param {string} id */
 function spent(id) {
   const said = panes.get(id)?.said ?? {};
-  return clock.get(id) ?? Math.max(0, ...Object.values(said).map((one) => one.seconds ?? 0));
-}
-
-/** @returns {{done: number, seconds: number}} */
-const sessionCounts = () => JSON.parse(sessionStorage.getItem(SESSION) ?? '{"done":0,"seconds":0}');
-
-/** @param {number} more */
-function count(more) {
-  const session = sessionCounts();
-  sessionStorage.setItem(SESSION, JSON.stringify({ ...session, done: session.done + more }));
+  return seconds.get(id) ?? Math.max(0, ...Object.values(said).map((one) => one.seconds ?? 0));
 }
 
 /** @param {Progress} progress */
@@ -155,16 +142,8 @@ function showProgress(progress) {
   const bar = /** @type {HTMLProgressElement} */ ($("bar"));
   bar.max = Math.max(1, progress.assigned);
   bar.value = progress.done;
-  const now = sessionCounts().done;
+  const now = clock.session().done;
   $("count").textContent = `${progress.done.toLocaleString("en")} of ${progress.assigned.toLocaleString("en")}${now ? ` · ${now} this session` : ""}`;
-}
-
-function showPace() {
-  const { done, seconds } = sessionCounts();
-  const left = view.progress.assigned - view.progress.done;
-  $("pace").textContent = done
-    ? `This session: ${done} marked, about ${(seconds / done / 60).toFixed(1)} minutes each. The other ${left} would take about ${Math.ceil((left * seconds) / done / 60)} minutes. Take the time you need.`
-    : "We don't know yet: no response was finished in this session.";
 }
 
 // ------------------------------------------------------------ showing
@@ -183,7 +162,7 @@ function show(next) {
   showProgress(view.progress);
   showMarks();
   showTools();
-  pairUp();
+  scrollAsOne();
   if (view.after) void fetchView(view.after).catch(() => {});
 }
 
@@ -243,41 +222,34 @@ function showTools() {
 /** @param {number} side */
 const outputOf = (side) => /** @type {HTMLElement | null} */ (document.querySelector(`.response[data-pane="${side}"] .output`));
 
-/** @param {string} words @param {string} label @param {() => void} jump @param {() => void} remove @param {string} removing */
-function chip(words, label, jump, remove, removing) {
-  const item = document.createElement("li");
-  const go_ = document.createElement("button");
-  go_.type = "button";
-  go_.className = "small chip";
-  go_.textContent = words.length > 120 ? `${words.slice(0, 119)}…` : words;
-  go_.title = label;
-  go_.dir = "auto";
-  go_.addEventListener("click", jump);
-  const away = document.createElement("button");
-  away.type = "button";
-  away.className = "small quiet";
-  away.textContent = "×";
-  away.setAttribute("aria-label", `${removing}: ${words.slice(0, 60)}`);
-  away.addEventListener("click", remove);
-  item.append(go_, away);
-  return item;
-}
-
 function showQuotes() {
   const where = slot();
   const { evidence } = saidOf(where.pane, where.on.id);
   $("chips").replaceChildren(
     ...evidence.map((quote) =>
-      chip(`“${quote.quote}”`, "Show it in the response", () => jump(where.side, quote), () => {
-        say(where, { evidence: evidence.filter((other) => other !== quote) });
-        showMarks();
-        focusPlace();
-      }, "Take out"),
+      chip({
+        words: `“${quote.quote}”`,
+        title: "Show it in the response",
+        removing: "Take out",
+        open: () => jump(where.side, quote),
+        remove() {
+          say(where, { evidence: evidence.filter((other) => other !== quote) });
+          showMarks();
+          focusPlace();
+        },
+      }),
     ),
   );
+  const notes = view.panes.flatMap((pane, side) => pane.notes.map((note) => ({ pane, side, note })));
   $("notes").replaceChildren(
-    ...view.panes.flatMap((pane, side) =>
-      pane.notes.map((note) => chip(`Note: ${note.text}`, "Change this note", () => writeNote(note, side), () => storeNote(pane, { ...note, text: "" }), "Remove")),
+    ...notes.map(({ pane, side, note }) =>
+      chip({
+        words: `Note: ${note.text}`,
+        title: "Change this note",
+        removing: "Remove",
+        open: () => writeNote(note, side),
+        remove: () => storeNote(pane, { ...note, text: "" }),
+      }),
     ),
   );
   const ranges = view.panes.flatMap((pane, side) => {
@@ -301,20 +273,6 @@ function jump(side, quote) {
   const selection = getSelection();
   selection?.removeAllRanges();
   selection?.addRange(range);
-}
-
-/** Two responses scroll as one. */
-function pairUp() {
-  const both = [...document.querySelectorAll(".pair .scroller")];
-  let leads = /** @type {Element | null} */ (null);
-  for (const one of both) {
-    one.addEventListener("scroll", () => {
-      if (leads && leads !== one) return;
-      leads = one;
-      for (const other of both) if (other !== one) other.scrollTop = (one.scrollTop / Math.max(1, one.scrollHeight - one.clientHeight)) * (other.scrollHeight - other.clientHeight);
-      requestAnimationFrame(() => requestAnimationFrame(() => (leads = null)));
-    });
-  }
 }
 
 // ------------------------------------------------------------ marking
@@ -594,29 +552,8 @@ const does = {
   undo: () => again("undo"),
   redo: () => again("redo"),
   skip: askSkip,
-  raw() {
-    const raw = $("item").classList.toggle("raw");
-    document.querySelector('[data-do="raw"]')?.setAttribute("aria-pressed", String(raw));
-    for (const block of document.querySelectorAll(".output details")) block.setAttribute("open", "");
-  },
-  async differ() {
-    const box = $("differences");
-    const button = document.querySelector('[data-do="differ"]');
-    if (!button) return;
-    if (box.hidden && !box.textContent) {
-      const answer = await fetch(`/mark/${view.id}/differences`).then((one) => one.json()).catch(() => ({}));
-      const shown = document.createElement("div");
-      shown.className = "text diff";
-      if (answer.html) shown.innerHTML = answer.html; // made by our server from escaped text alone
-      else shown.textContent = answer.html === null ? "They are too long to compare word by word." : "There is no connection to the server.";
-      const how = document.createElement("p");
-      how.className = "note";
-      how.textContent = "− stands in the left one only, + in the right one only.";
-      box.replaceChildren(how, shown);
-    }
-    box.hidden = !box.hidden;
-    button.setAttribute("aria-pressed", String(!box.hidden));
-  },
+  raw,
+  differ: () => differ(view.id),
   sheet: showSheet,
   close: () => dialog("sheet").close(),
   usual() {
@@ -624,7 +561,7 @@ const does = {
     settled();
     sheet($("key-rows"), set, settled);
   },
-  pace: showPace,
+  pace: () => ($("pace").textContent = clock.pace(view.progress.assigned - view.progress.done)),
   leave() {
     getSelection()?.removeAllRanges();
     draw("sentence", []);
@@ -683,7 +620,7 @@ addEventListener("click", (event) => {
     if (button?.classList.contains("level")) mark(button.dataset.label ?? null);
   }
   if (button?.dataset.do) void does[button.dataset.do]?.();
-  if (button?.dataset.more) void more(button);
+  if (button?.dataset.more) void more(button).then((had) => had || warn("The rest cannot be had just now. Try again in a moment."));
 });
 
 addEventListener("change", (event) => {
@@ -693,28 +630,8 @@ addEventListener("change", (event) => {
     place = slots().findIndex((_, at) => rowOf(at) === row);
     if (target.value !== "" && target.reportValidity() && target.value !== saidOf(slot().pane, slot().on.id).label) mark(target.value);
   }
-  if (target instanceof HTMLSelectElement && target.classList.contains("turn-list")) {
-    const turn_ = target.closest(".shown")?.querySelectorAll(".turn")[Number(target.value) - 1];
-    turn_?.scrollIntoView({ block: "start" });
-  }
+  if (target instanceof HTMLSelectElement && target.classList.contains("turn-list")) toTurn(target);
 });
-
-/** @param {HTMLElement} button */
-async function more(button) {
-  const { more: id, from } = button.dataset;
-  const answer = await fetch(`/mark/${id}/part?from=${from}`).then((one) => (one.ok ? one.json() : null)).catch(() => null);
-  const output = document.getElementById(`output-${id}`);
-  if (!answer || !output) return warn("The rest cannot be had just now. Try again in a moment.");
-  const piece = document.createElement("div");
-  piece.className = "part";
-  piece.innerHTML = answer.html; // made by our server from escaped text alone
-  output.append(piece);
-  button.dataset.from = String(answer.end);
-  const word = button.parentElement?.querySelector(".note");
-  if (word) word.textContent = `${answer.end.toLocaleString("en")} of ${answer.total.toLocaleString("en")} characters are shown.`;
-  if (answer.end >= answer.total) button.parentElement?.remove();
-  return undefined;
-}
 
 reason.addEventListener("input", () => {
   clearTimeout(typing);

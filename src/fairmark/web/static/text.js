@@ -45,7 +45,7 @@ function placeOf(reading, container, offset) {
     const found = reading.nodes.find((one) => one.node === container);
     if (found) return found.start + offset;
   }
-  const after = container instanceof Text ? container : container.childNodes[offset] ?? null;
+  const after = container instanceof Text ? container : (container.childNodes[offset] ?? null);
   for (const { node, start } of reading.nodes) {
     const where = after ? after.compareDocumentPosition(node) : container.compareDocumentPosition(node);
     const isAfter = after
@@ -113,7 +113,14 @@ export function sentences(text, language) {
     }
   };
   if (typeof Intl.Segmenter === "function") {
-    for (const { segment, index } of new Intl.Segmenter(language, { granularity: "sentence" }).segment(text)) add(index, segment);
+    let begun = 0;
+    for (const { segment, index } of new Intl.Segmenter(language, { granularity: "sentence" }).segment(text)) {
+      // a short form such as `Ms.` ends no sentence
+      if (/(^|[^\p{L}])(\p{Lu}\p{L}{0,2}|e\.g|i\.e|cf|vs)\.\s*$/u.test(segment)) continue;
+      add(begun, text.slice(begun, index + segment.length));
+      begun = index + segment.length;
+    }
+    add(begun, text.slice(begun));
   } else {
     for (const match of text.matchAll(/[^.!?。！？]+[.!?。！？]*\s*/g)) add(match.index, match[0]);
   }
