@@ -249,3 +249,24 @@ def test_the_report_says_how_many_people_marked_and_what_they_have_still_to_do()
     everything(made, "ben")
     sentence = asked.analyse().marked_by[-1]
     assert sentence == "2 people marked 12 answers on tone, safe without knowing which system gave them; 6 were marked by more than one."
+
+
+def test_an_undo_that_is_sent_twice_takes_one_act_back() -> None:
+    made = marked_by(PEOPLE)
+    made.assign()
+    desk = made.desk()
+    first = desk.next_open("ana")
+    assert first is not None
+    desk.mark("ana", first, act(), criterion="safe", label="yes")
+    second = desk.view("ana", first).after
+    assert second is not None
+    desk.mark("ana", second, act(), criterion="tone", label="kind")
+    same = act()
+    for _ in range(2):
+        done = desk.undo("ana", same)
+        assert done is not None and done.assignment == second and done.pane.said["tone"].label is None
+    assert desk.view("ana", first).panes[0].said["safe"].label == "yes"
+    again = act()
+    for _ in range(2):
+        done = desk.redo("ana", again)
+        assert done is not None and done.assignment == second and done.pane.said["tone"].label == "kind"

@@ -372,6 +372,34 @@ def test_an_answer_that_is_lost_on_its_way_back_stores_nothing_twice(served: Any
     assert len(acts(made)) == 2 and page.locator("#warn").is_hidden()
 
 
+def test_an_undo_whose_answer_is_lost_takes_one_act_back(served: Any, window: Window) -> None:
+    made = marked_bench(ANA)
+    page = window(served(made))
+    first = here(page)
+    for key in ("3", "2"):
+        page.keyboard.press(key)
+    until(lambda: len(acts(made)) == 2)
+    saved(page)
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request.post_data_json["act"])
+            route.fetch()
+            route.abort()
+
+    page.route("**/undo", lose)
+    page.keyboard.press("u")
+    page.wait_for_selector("#warn:not([hidden])")
+    page.keyboard.press("u")
+    page.wait_for_function(
+        "() => document.querySelector('[data-criterion=safe] [data-label=yes]').getAttribute('aria-pressed') === 'false'"
+    )
+    assert len(acts(made)) == 3 and stands(made, first)["tone"].label == "kind"
+
+
 def test_a_closed_window_is_taken_up_again_with_what_was_written(served: Any, window: Window) -> None:
     made = marked_bench(ANA)
     one = served(made)

@@ -206,11 +206,15 @@ class Desk:
 
     def undo(self, person: str, act: str) -> Done | None:
         """Takes the person's last act back, wherever it was done; None where there is nothing to take back."""
+        if (done := self._repeated(person, act, "undo")) is not None:
+            return done
         target = last_done(self._acts(person))
         return None if target is None else self._again(person, act, "undo", target)
 
     def redo(self, person: str, act: str) -> Done | None:
         """Does the act again that was taken back last; None where there is none, or something else was done since."""
+        if (done := self._repeated(person, act, "redo")) is not None:
+            return done
         target = last_undone(self._acts(person))
         return None if target is None else self._again(person, act, "redo", target)
 
@@ -238,6 +242,14 @@ class Desk:
         if ahead is not None and ahead.kind in EARLY:
             stage = "training" if ahead.kind == "training" else "together"
         return Progress(person, len(shown), done, len(book.order) - len(shown), stage)
+
+    def _repeated(self, person: str, act: str, kind: Literal["undo", "redo"]) -> Done | None:
+        """What an undo or redo did that was sent before, because its answer was lost: nothing more is done."""
+        sent = next((one for one in self._acts(person)(None) if one.id == act), None)
+        if sent is None:
+            return None
+        one, item = self._to_act_on(person, sent.assignment)
+        return self._say(person, one, item, act, kind, {}, {}, None)
 
     def _again(self, person: str, act: str, kind: Literal["undo", "redo"], target: Act) -> Done:
         one, item = self._to_act_on(person, target.assignment)

@@ -101,6 +101,7 @@ const leadOf = (assignment) => (view.panes.some((pane) => pane.id === assignment
 function say(where, change, hold = 0) {
   const said = { ...saidOf(where.pane, where.on.id), ...change, seconds: Math.round(spent(where.pane.id)) };
   where.pane.said = { ...where.pane.said, [where.on.id]: said };
+  unheard = null;
   queue.put(`/mark/${where.pane.id}/say`, where.pane.id, where.on.id, { criterion: where.on.id, ...said }, hold);
 }
 
@@ -433,14 +434,19 @@ function next() {
   return turn;
 }
 
+/** @type {{which: string, act: string} | null} */
+let unheard = null; // an undo or redo that was not answered keeps its id, so that asking again does nothing more
+
 /** @param {"undo" | "redo"} which */
 function again(which) {
   finishTyping();
   turn = turn.then(async () => {
     if (!(await queue.settled(3000))) return warn(`${which === "undo" ? "Undo" : "Redo"} works again once all is stored. You can set another level meanwhile.`);
     try {
-      const answer = await post(`/${which}`, { act: uuid() });
+      if (unheard?.which !== which) unheard = { which, act: uuid() };
+      const answer = await post(`/${which}`, { act: unheard.act });
       const said = await answer.json();
+      unheard = null;
       if (!answer.ok) return warn(said.error ? said.error.found : "That was not possible.");
       if (said.nothing) return announce(which === "undo" ? "There is nothing to take back." : "There is nothing to do again.");
       fetched.clear();
@@ -472,6 +478,7 @@ function askSkip() {
 dialog("skip-dialog").addEventListener("close", () => {
   if (dialog("skip-dialog").returnValue !== "yes") return focusPlace();
   const why = /** @type {HTMLInputElement} */ ($("skip-reason")).value;
+  unheard = null;
   for (const pane of view.panes) queue.put(`/mark/${pane.id}/skip`, pane.id, "skip", { reason: why });
   if (view.after) turn = turn.then(() => go(view.after));
   else turn = turn.then(async () => void ((await queue.settled(4000)) && location.assign("/mark")));
@@ -494,6 +501,7 @@ function writeNote(note, side) {
 /** @param {Pane} pane @param {Note} note */
 function storeNote(pane, note) {
   pane.notes = [...pane.notes.filter((other) => other.id !== note.id), ...(note.text.trim() ? [note] : [])];
+  unheard = null;
   queue.put(`/mark/${pane.id}/note`, pane.id, `note ${note.id}`, { note: note.id, text: note.text, span: note.span });
   showMarks();
 }
