@@ -490,19 +490,28 @@ def test_a_sentence_is_cited_by_keyboard_at_its_place_in_the_raw_text(served: An
     assert [one.quote for one in stands(made, first)["tone"].evidence] == [second.quote]
 
 
-@pytest.mark.parametrize(("words", "quote"), [("ser", "ser"), ("is summer", "is summer"), ("we delete", "we delete"), ("\u0301te", None)])
-def test_words_selected_by_mouse_are_cited_at_their_place_in_the_raw_text(
-    served: Any, window: Window, words: str, quote: str | None
-) -> None:
+@pytest.mark.parametrize("words", ["ser", "is summer", "we delete"])
+def test_words_selected_by_mouse_are_cited_at_their_place_in_the_raw_text(served: Any, window: Window, words: str) -> None:
     made = answered(ASTRAL)
     page = window(served(made))
     select(page, words)
     page.keyboard.press("e")
     saved(page)
-    if quote is not None:
-        (span,) = stands(made, here(page))["tone"].evidence
-        assert (span.quote, ASTRAL[span.start : span.end]) == (quote, quote)
-        assert page.evaluate("CSS.highlights.get('cited').size") == 1
+    (span,) = stands(made, here(page))["tone"].evidence
+    assert (span.quote, ASTRAL[span.start : span.end]) == (words, words)
+    assert page.evaluate("CSS.highlights.get('cited').size") == 1
+
+
+def test_half_a_character_or_a_letter_without_its_accent_is_not_cited(served: Any, window: Window) -> None:
+    page = window(served(answered(ASTRAL)))
+    told = page.evaluate(
+        """async () => {
+          const { quoteOf } = await import('/static/text.js');
+          return [quoteOf('a 𝔘b', 3, 4), quoteOf('a 𝔘b', 2, 3), quoteOf('e\\u0301te', 0, 1), quoteOf('a  ', 1, 3)];
+        }"""
+    )
+    u = {"start": 2, "end": 3, "quote": "𝔘"}
+    assert told == [u, u, {"start": 0, "end": 2, "quote": "e\u0301"}, None]
 
 
 def test_a_huge_response_is_shown_in_parts_and_cited_beyond_the_first(served: Any, window: Window) -> None:
@@ -604,3 +613,39 @@ def test_axe_finds_no_violation_and_nothing_scrolls_sideways(
     done = window(one, path="/mark")
     assert "All done" in done.title() or "Nothing to mark" in done.title()
     look(done, "done")
+
+
+def test_a_field_note_is_written_changed_and_removed(served: Any, window: Window) -> None:
+    made = answered("Sure. We delete it.")
+    page = window(served(made))
+    first = here(page)
+    select(page, "Sure")
+    page.keyboard.press("f")
+    page.keyboard.type("starts too breezy")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#notes .chip")
+    saved(page)
+    note = next(iter(said_of(acts(made))[first].notes.values()))
+    assert note.text == "starts too breezy" and note.span is not None and note.span.quote == "Sure"
+    page.get_by_role("button", name="Note: starts too breezy", exact=True).click()
+    page.locator("#note-text").fill("breezy")
+    page.get_by_role("button", name="Keep").click()
+    page.get_by_role("button", name="Note: breezy", exact=True).wait_for()
+    saved(page)
+    assert [one.text for one in said_of(acts(made))[first].notes.values()] == ["breezy"]
+    page.get_by_role("button", name="Remove: Note: breezy").click()
+    saved(page)
+    assert [one.text for one in said_of(acts(made))[first].notes.values()] == [""]
+
+
+def test_the_page_holds_the_raw_text_whether_laid_out_or_as_written(served: Any, window: Window) -> None:
+    raw = '# A\n\n1. **b** `c`\n   - d\n\n```json\n{"a": [1]}\n```\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\n<script>alert(1)</script> \u202eabc\r\nend'
+    page = window(served(answered(raw)))
+    reading = "import('/static/text.js').then(({ read }) => read(document.querySelector('.output')).text)"
+    signs = page.locator(".output .syn").filter(has_text="**").first
+    assert page.evaluate(reading) == raw and signs.is_hidden()
+    page.keyboard.press("t")
+    assert page.evaluate(reading) == raw and signs.is_visible()
+    lines = "() => new Set([...document.querySelectorAll('.output :not(.extra, .extra *)')].map(one => getComputedStyle(one).display))"
+    assert set(page.evaluate(f"[...({lines})()]")) <= {"inline", "inline-block"}  # so that its own line ends are the only ones
+    assert page.locator("main script, .output a, .output img").count() == 0

@@ -30,7 +30,7 @@ let typing = 0; // timer of a reason that is being written
 /** @type {Map<string, Pane>} */ const panes = new Map(); // as this page knows them, what is not stored yet included
 /** @type {Map<string, Promise<View>>} */ const fetched = new Map();
 /** @type {Promise<unknown>} */ let turn = Promise.resolve(); // undo and moving happen one after the other
-/** @type {Note | null} */ let editing = null;
+/** @type {{note: Note, pane: Pane} | null} */ let editing = null;
 
 // ------------------------------------------------------------ what stands
 
@@ -488,11 +488,11 @@ dialog("skip-dialog").addEventListener("close", () => {
 /** @param {Note | null} note @param {number} side */
 function writeNote(note, side) {
   const output = outputOf(side);
-  editing = note ?? { id: uuid(), text: "", span: output ? selected(output) : null };
+  const written = note ?? { id: uuid(), text: "", span: output ? selected(output) : null };
+  editing = { note: written, pane: view.panes[side] };
   const text = /** @type {HTMLTextAreaElement} */ ($("note-text"));
-  text.value = editing.text;
-  text.dataset.side = String(side);
-  $("note-span").textContent = editing.span ? `About: “${editing.span.quote.slice(0, 200)}”` : "";
+  text.value = written.text;
+  $("note-span").textContent = written.span ? `About: “${written.span.quote.slice(0, 200)}”` : "";
   dialog("note-dialog").returnValue = "no";
   dialog("note-dialog").showModal();
   text.focus();
@@ -508,13 +508,16 @@ function storeNote(pane, note) {
 
 dialog("note-dialog").addEventListener("close", () => {
   const text = /** @type {HTMLTextAreaElement} */ ($("note-text"));
-  if (dialog("note-dialog").returnValue === "yes" && editing && (text.value.trim() || editing.text)) {
-    storeNote(view.panes[Number(text.dataset.side)], { ...editing, text: text.value.trim() });
+  if (dialog("note-dialog").returnValue === "yes" && editing && (text.value.trim() || editing.note.text)) {
+    storeNote(editing.pane, { ...editing.note, text: text.value.trim() });
   }
   focusPlace();
 });
 $("note-text").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) dialog("note-dialog").close("yes");
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.stopPropagation(); // the page, which is free again, would go on to the next response
+  event.preventDefault();
+  dialog("note-dialog").close("yes");
 });
 
 function showSheet() {
