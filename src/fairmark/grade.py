@@ -8,23 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from fairmark import calls
-from fairmark.records import Answer, Case, Failure, Grade, Grader, Item, Progress, Provider, Question, Response, Task, Verdict, grade_key
+from fairmark.records import Answer, Failure, Grade, Grader, Item, Progress, Provider, Question, Task, Verdict, grade_key
 from fairmark.store import Store
 from fairmark.study import Budget
-
-
-def item_of(case: Case, response: Response) -> Item:
-    """What graders may be shown of one answered response."""
-    assert response.answer is not None
-    return Item(
-        case_id=case.id,
-        input=case.input,
-        output=response.answer.text,
-        reference=case.expected,
-        fields=case.fields,
-        system=response.system,
-        trial=response.trial,
-    )
 
 
 def tasks(items: Sequence[Item], graders: Sequence[Grader], *, repeats: Callable[[Grader], int]) -> tuple[Task, ...]:

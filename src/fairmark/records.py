@@ -149,6 +149,12 @@ class Item:
     trial: int = 1  # likewise
 
 
+def item_of(case: Case, response: Response) -> Item:
+    """What graders may be shown of one answered response."""
+    assert response.answer is not None
+    return Item(case.id, case.input, response.answer.text, case.expected, case.fields, response.system, response.trial)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A quote and where it stands in the response."""

@@ -21,7 +21,7 @@ from fairmark import run as running
 from fairmark import tuning as tuning_room
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
-from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task
+from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task, item_of
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
@@ -194,9 +194,7 @@ class Workbench:
         return grading.fill(self._tasks_of(slots, kind=kind), self.store)
 
     def _tasks_of(self, slots: Sequence[Slot], *, kind: str | None = None) -> tuple[Task, ...]:
-        items = [
-            grading.item_of(slot.case, slot.response) for slot in slots if slot.response is not None and slot.response.answer is not None
-        ]
+        items = [item_of(slot.case, slot.response) for slot in slots if slot.response is not None and slot.response.answer is not None]
         graders = [grader for grader in self.graders if kind in (None, grader.kind)]
         return grading.tasks(items, graders, repeats=self._repeats)
 

@@ -125,3 +125,38 @@ def test_a_new_wording_opens_what_was_settled_for_the_old_one() -> None:
     edited._store = made.store
     assert edited.adjudication().all() == ()  # nobody has marked by the new wording yet
     assert all(cell.rater != ADJUDICATED for row in edited.table().rows for cell in row.cells)
+
+
+def test_a_settlement_settles_the_marks_it_saw_and_no_others() -> None:
+    made = differing()
+    settling = made.adjudication()
+    for one in settling.open("cleo"):
+        settling.settle("cleo", one.id, act(), label="neutral", reason="", fault="mark")
+    desk = made.desk()
+    first = next(one for one in made.store.people.assignments("small@1", "ben") if one.kind == "work")
+    place = (first.case_id, first.system, 1)
+
+    def worth() -> float:
+        rows = made.table().of(first.system)
+        spot = next(place_ for place_, row in enumerate(rows) if (row.case.id, row.system, row.trial) == place)
+        return float(made.table().metric(first.system, "tone").low[spot])
+
+    assert worth() == 0.5
+    desk.mark("ben", first.id, act(), criterion="tone", label="kind")  # as ana has it: people agree now
+    assert worth() == 1.0 and len(settling.all()) == 15
+    desk.mark("ben", first.id, act(), criterion="tone", label="neutral")  # they differ again, and otherwise than before
+    assert len(settling.open("cleo")) == 1
+    desk.undo("ben", act())
+    desk.undo("ben", act())  # back to the marks that were settled
+    assert worth() == 0.5 and settling.open("cleo") == ()
+
+
+def test_taking_back_that_is_sent_twice_is_done_once() -> None:
+    made = differing()
+    settling = made.adjudication()
+    one = settling.open("cleo")[0]
+    settling.settle("cleo", one.id, act(), label="kind", reason="", fault="item")
+    same = act()
+    assert settling.take_back("cleo", one.id, same).fresh
+    again = settling.take_back("cleo", one.id, same)
+    assert again.stored and not again.fresh

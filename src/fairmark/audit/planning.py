@@ -15,7 +15,7 @@ from fairmark.audit.marks import known_bad
 from fairmark.audit.variants import SECOND, pair_grader, variant
 from fairmark.errors import Mistake, nearest
 from fairmark.graders import LlmGrader
-from fairmark.records import Grader, Item, Task, digest, grade_key
+from fairmark.records import Grader, Item, Task, digest, grade_key, item_of
 from fairmark.results import Refusal
 from fairmark.rubric import Criterion
 from fairmark.table import Row, Table
@@ -139,11 +139,9 @@ def ordered(criterion: Criterion) -> bool:
     return not (criterion.scale == "nominal" and len(criterion.levels) > 2)
 
 
-def item_of(row: Row) -> Item:
-    """What a grader may be shown of an answered row."""
-    assert row.response is not None and row.response.answer is not None
-    case = row.case
-    return Item(case.id, case.input, row.response.answer.text, case.expected, case.fields, row.system, row.trial)
+def _item(row: Row) -> Item:
+    assert row.response is not None
+    return item_of(row.case, row.response)
 
 
 class _Drawing:
@@ -162,7 +160,7 @@ class _Drawing:
 
     def items(self, count: int | None = None) -> list[Item]:
         """One response of each drawn case."""
-        return [item_of(self.shuffled(self.by_case[case])[0]) for case in self.order[: self.cases if count is None else count]]
+        return [_item(self.shuffled(self.by_case[case])[0]) for case in self.order[: self.cases if count is None else count]]
 
     def shuffled(self, rows: Sequence[Row]) -> list[Row]:
         return sorted(rows, key=lambda row: digest([self.seed, "row", row.case.id, row.system, row.trial]))
@@ -205,8 +203,8 @@ def _order(drawing: _Drawing, judge: LlmGrader) -> None:
     drawn = 0
     for case in drawing.order:
         rows = drawing.shuffled(drawing.by_case[case])
-        one = item_of(rows[0])
-        other = next((item_of(row) for row in rows[1:] if item_of(row).output.strip() != one.output.strip()), None)
+        one = _item(rows[0])
+        other = next((_item(row) for row in rows[1:] if _item(row).output.strip() != one.output.strip()), None)
         if other is None or drawn == drawing.cases:
             continue
         drawn += 1
@@ -268,7 +266,7 @@ def _injection(drawing: _Drawing, judge: LlmGrader) -> None:
     combinations = [(attack, carrier) for attack in ATTACKS for carrier in CARRIERS]
     combinations.sort(key=lambda pair: digest([drawing.seed, pair[0].id, pair[1]]))
     for place, (attack, carrier) in enumerate(combinations):
-        item = item_of(bad[place % len(bad)])
+        item = _item(bad[place % len(bad)])
         order = judge.level_order(item)
         before = variant(judge, f"injection: none in {carrier}", order), unattacked(item, carrier)
         after = variant(judge, f"injection: {attack.id} in {carrier}", order), attacked(item, attack, carrier, judge)

@@ -9,9 +9,9 @@ from typing import Literal
 
 from fairmark.errors import CannotDo, Mistake
 from fairmark.graders import fields_shown
-from fairmark.people.desk import LONGEST, item_of, person_grader, proper_id
-from fairmark.people.marks import Said, State, said_of
-from fairmark.records import ADJUDICATED, Act, Assignment, Failure, Grade, Item, Json, Slot, digest, grade_key
+from fairmark.people.desk import LONGEST, person_grader, proper_id
+from fairmark.people.marks import Said, said_of, settles, standing
+from fairmark.records import ADJUDICATED, Act, Assignment, Failure, Grade, Item, Json, Slot, digest, grade_key, item_of
 from fairmark.rubric import CANNOT_TELL, Criterion
 from fairmark.store import Posted, Store
 from fairmark.study import Study
@@ -61,6 +61,7 @@ class _Found:
     of: Disagreement
     item: Item
     key: str  # of the grade that settles it
+    settles: str  # names the marks that differ
     people: frozenset[str]  # whose marks differ
 
 
@@ -110,24 +111,25 @@ class Adjudication:
         proposed = _anchor(on, anchor)
         content: dict[str, Json] = {
             "key": found.key,
+            "settles": found.settles,
             "criterion": on.id,
             "label": label,
             "reason": reason,
             "fault": fault,
             "anchor": proposed,
         }
-        grade = Grade(found.key, found.item.case_id, on.id, self._people.name, ADJUDICATED, label=label, reason=reason, at=time.time_ns())
+        grade = self._grade(found, label=label, reason=reason)
         return self._post(person, found, act, content, grade)
 
     def take_back(self, person: str, which: str, act: str) -> Posted:
-        """Opens a settled disagreement again."""
+        """Opens a settled disagreement again. An act that was sent before does nothing more."""
         found = self._one(person, which)
         proper_id(act)
-        if found.of.settled is None:
+        if found.of.settled is None and all(done.id != act for done in self.store.people.acts(self.name, kinds=["adjudicate"])):
             raise CannotDo("NOT_SETTLED", "this disagreement is not settled", "settle it first")
-        failure = Failure("withdrawn", self._people.name, f"{person} opened it again")
-        grade = Grade(found.key, found.item.case_id, found.of.criterion, self._people.name, ADJUDICATED, failure=failure, at=time.time_ns())
-        return self._post(person, found, act, {"key": found.key, "criterion": found.of.criterion, "label": None}, grade)
+        grade = self._grade(found, failure=Failure("withdrawn", self._people.name, f"{person} opened it again"))
+        content = {"key": found.key, "settles": found.settles, "criterion": found.of.criterion, "label": None}
+        return self._post(person, found, act, content, grade)
 
     def proposals(self) -> tuple[Proposal, ...]:
         """The wordings that were proposed for anchors and still stand, the oldest first."""
@@ -141,6 +143,20 @@ class Adjudication:
         return tuple(sorted(made, key=lambda one: one.at))
 
     # ------------------------------------------------------------ inside
+
+    def _grade(self, found: _Found, *, label: str | None = None, reason: str = "", failure: Failure | None = None) -> Grade:
+        return Grade(
+            found.key,
+            found.item.case_id,
+            found.of.criterion,
+            self._people.name,
+            ADJUDICATED,
+            label=label,
+            reason=reason,
+            failure=failure,
+            source=found.settles,
+            at=time.time_ns(),
+        )
 
     def _post(self, person: str, found: _Found, act: str, content: Mapping[str, Json], grade: Grade) -> Posted:
         done = Act(act, self.name, person, "adjudicate", content, "", found.item.case_id, grade.at)
@@ -157,51 +173,52 @@ class Adjudication:
         return person not in found.people or not others
 
     def _found(self) -> dict[str, _Found]:
-        slots = {slot.key: slot for slot in self._slots()}
+        items = {
+            slot.key: item_of(slot.case, slot.response)
+            for slot in self._slots()
+            if slot.response is not None and slot.response.answer is not None
+        }
         said = said_of(self.store.people.acts(self.name))
         by_response: dict[str, list[Assignment]] = {}
         for one in self.store.people.assignments(self.name):
-            if one.kind in ("work", "together") and one.response in slots:
+            if one.kind in ("work", "together") and one.response in items:
                 by_response.setdefault(one.response, []).append(one)
-        differ: list[tuple[Item, str, list[tuple[Assignment, Said]]]] = []
-        for response, given in by_response.items():
-            item = item_of(slots[response])
-            if item is None or len(given) < 2:
-                continue
-            for criterion in self._people.criteria:
-                marks = [(one, mark) for one in given if (mark := self._standing(one, item, criterion, said)) is not None]
-                if len({mark.label for _, mark in marks}) > 1:
-                    differ.append((item, criterion, marks))
         settled = self._settled()
         found: dict[str, _Found] = {}
-        for item, criterion, marks in differ:
-            which = digest(["disagreement", criterion, sorted(one.id for one, _ in marks)])[:16]
-            ordered = sorted(marks, key=lambda pair: digest([which, pair[0].id]))
-            key = grade_key(person_grader(self.study, criterion, ADJUDICATED), item)
-            fields = fields_shown(item, self._people.show)
-            of = Disagreement(which, criterion, fields, item.output, tuple(mark for _, mark in ordered), settled.get(key))
-            found[which] = _Found(of, item, key, frozenset(one.person for one, _ in marks))
+        for response, given in by_response.items():
+            item = items[response]
+            for criterion in self._people.criteria if len(given) > 1 else ():
+                marks: list[tuple[Assignment, Said]] = []
+                for one in given:
+                    own = grade_key(person_grader(self.study, criterion, one.person), item, repeat=one.repeat)
+                    if (mark := standing(said, one.id, criterion, own)) is not None:
+                        marks.append((one, mark))
+                if len({mark.label for _, mark in marks}) < 2:
+                    continue
+                which = digest(["disagreement", criterion, sorted(one.id for one, _ in marks)])[:16]
+                ordered = sorted(marks, key=lambda pair: digest([which, pair[0].id]))
+                key, binds = (
+                    grade_key(person_grader(self.study, criterion, ADJUDICATED), item),
+                    settles((one.id, mark) for one, mark in marks),
+                )
+                shown = fields_shown(item, self._people.show)
+                of = Disagreement(which, criterion, shown, item.output, tuple(mark for _, mark in ordered), settled.get((key, binds)))
+                found[which] = _Found(of, item, key, binds, frozenset(one.person for one, _ in marks))
         return dict(sorted(found.items()))
 
-    def _standing(self, one: Assignment, item: Item, criterion: str, said: Mapping[str, State]) -> Said | None:
-        """What a person says of the present response and wording; None where there is nothing."""
-        mark = said[one.id].said.get(criterion) if one.id in said else None
-        if mark is None or mark.label is None:
-            return None
-        return mark if mark.key == grade_key(person_grader(self.study, criterion, one.person), item, repeat=one.repeat) else None
-
-    def _settled(self) -> dict[str, Settlement]:
-        """The last word under the key of each grade that settles something: a new wording or response opens it again."""
-        last: dict[str, Settlement] = {}
+    def _settled(self) -> dict[tuple[str, str], Settlement]:
+        """The last word on each response and wording, and on the marks it settles: a change of any of them opens it again."""
+        last: dict[tuple[str, str], Settlement] = {}
         for act in self.store.people.acts(self.name, kinds=["adjudicate"]):
             said = act.content
             if not said:
                 continue  # forgotten
+            key = said["key"], said["settles"]
             if said["label"] is None:
-                last.pop(said["key"], None)
+                last.pop(key, None)
             else:
                 anchor = (said["anchor"]["level"], said["anchor"]["text"]) if said["anchor"] else None
-                last[said["key"]] = Settlement(act.person, said["label"], said["reason"], said["fault"], anchor, act.at)
+                last[key] = Settlement(act.person, said["label"], said["reason"], said["fault"], anchor, act.at)
         return last
 
 

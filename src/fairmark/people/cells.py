@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fairmark.people.assign import Where, where
-from fairmark.people.desk import item_of, person_grader
-from fairmark.people.marks import Said, State
-from fairmark.records import ADJUDICATED, Assignment, Failure, Grade, Slot, digest, grade_key
+from fairmark.people.desk import person_grader
+from fairmark.people.marks import Said, State, settles, standing
+from fairmark.records import ADJUDICATED, Assignment, Failure, Grade, Slot, digest, grade_key, item_of
 from fairmark.store import Store
 from fairmark.study import Study
 from fairmark.table import Cell
@@ -20,23 +20,31 @@ def cells(
     """Of each response the cells of the people who were asked to mark it, training left out.
 
     A cell without a grade is still to come. A mark that was given to another response, wording or guideline is a
-    `stale_mark`: it counts as little as none, and says what has changed. `said` are the marks that stand by assignment.
+    `stale_mark`: it counts as little as none, and says what has changed. A settlement counts while the marks stand that it
+    settles. `said` are the marks by assignment.
     """
     people = study.people
     if people is None:
         return {}
     by_key: dict[str, list[Slot]] = {}  # two systems that give the same answer to a case share its name, and its marks
     for slot in slots:
-        by_key.setdefault(slot.key, []).append(slot)
+        if slot.response is not None and slot.response.answer is not None:
+            by_key.setdefault(slot.key, []).append(slot)
     now = {where(slot): slot.key for slot in slots}
     wanted: dict[tuple[str, str], tuple[Assignment, str]] = {}  # (assignment, criterion) -> key of its grade
     settled: dict[tuple[str, str], str] = {}  # (response, criterion) -> key of the grade that settles it
+    sides: dict[tuple[str, str], list[tuple[str, Said]]] = {}  # (response, criterion) -> the marks that stand, by assignment
     for one in assignments:
-        item = item_of(by_key[one.response][0]) if one.response in by_key else None
-        if one.kind == "training" or item is None:
+        if one.kind == "training" or one.response not in by_key:
             continue
+        slot = by_key[one.response][0]
+        assert slot.response is not None
+        item = item_of(slot.case, slot.response)
         for criterion in people.criteria:
-            wanted[one.id, criterion] = one, grade_key(person_grader(study, criterion, one.person), item, repeat=one.repeat)
+            key = grade_key(person_grader(study, criterion, one.person), item, repeat=one.repeat)
+            wanted[one.id, criterion] = one, key
+            if one.repeat == 0 and (mark := standing(said, one.id, criterion, key)) is not None:
+                sides.setdefault((one.response, criterion), []).append((one.id, mark))
             if (one.response, criterion) not in settled:
                 settled[one.response, criterion] = grade_key(person_grader(study, criterion, ADJUDICATED), item)
     stored = store.grades([key for _, key in wanted.values()] + list(settled.values()))
@@ -57,7 +65,8 @@ def cells(
             grade = _stale(study, one, criterion, old, key)
         put(one.response, criterion, one.person, one.repeat, grade)
     for (response, criterion), key in settled.items():
-        if (grade := stored.get(key)) is not None and grade.label is not None:
+        grade = stored.get(key)
+        if grade is not None and grade.label is not None and grade.source == settles(sides.get((response, criterion), ())):
             put(response, criterion, ADJUDICATED, 0, grade)
     for one in assignments:
         place = (one.case_id or "", one.system, one.trial)

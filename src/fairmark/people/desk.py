@@ -12,7 +12,7 @@ from typing import Literal
 from fairmark.errors import CannotDo, Mistake
 from fairmark.graders import PersonGrader, fields_shown
 from fairmark.people.marks import UNDOABLE, Note, Said, State, fold, last_done, last_undone, said_of
-from fairmark.records import Act, Assignment, Failure, Grade, Item, Json, Slot, Span, digest, grade_key
+from fairmark.records import Act, Assignment, Failure, Grade, Item, Json, Slot, Span, digest, grade_key, item_of
 from fairmark.rubric import CANNOT_TELL, NOT_COVERED, Criterion
 from fairmark.store import Posted, Store
 from fairmark.study import People, Study
@@ -374,7 +374,11 @@ class Desk:
         count = self.store.people.count(self.name)
         if count != self._assigned:
             self._books.clear()
-            self._items = {slot.key: item for slot in self._slots() if (item := item_of(slot)) is not None}
+            self._items = {
+                slot.key: item_of(slot.case, slot.response)
+                for slot in self._slots()
+                if slot.response is not None and slot.response.answer is not None
+            }
             self._assigned = count
         if person not in self._books:
             self._books[person] = self._read(person)
@@ -425,14 +429,6 @@ def person_grader(study: Study, criterion: str, person: str) -> PersonGrader:
     assert study.people is not None
     people = study.people
     return PersonGrader(people.name, study.rubric[criterion], person, people.show, people.version)
-
-
-def item_of(slot: Slot) -> Item | None:
-    """What people may be shown of a planned response; None where there is no answer."""
-    if slot.response is None or slot.response.answer is None:
-        return None
-    case = slot.case
-    return Item(case.id, case.input, slot.response.answer.text, case.expected, case.fields, slot.system, slot.trial)
 
 
 def _span(quote: Mapping[str, Json], item: Item) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fairmark.records import Act, Json, Span
+from fairmark.records import Act, Json, Span, digest
 
 UNDOABLE = ("mark", "skip", "note", "undo", "redo")
 
@@ -90,6 +90,17 @@ def said_of(acts: Iterable[Act]) -> dict[str, State]:
         if act.assignment and act.kind in UNDOABLE:
             by_assignment.setdefault(act.assignment, []).append(act)
     return {assignment: fold(of_it) for assignment, of_it in by_assignment.items()}
+
+
+def standing(said: Mapping[str, State], assignment: str, criterion: str, key: str) -> Said | None:
+    """What is said in an assignment, if it was said of the present response and wording, whose grade is named by `key`."""
+    mark = said[assignment].said.get(criterion) if assignment in said else None
+    return mark if mark is not None and mark.label is not None and mark.key == key else None
+
+
+def settles(marks: Iterable[tuple[str, Said]]) -> str:
+    """Names the marks, by assignment, that a settlement settles: once one of them changes, it settles nothing any more."""
+    return digest(sorted([assignment, mark.label] for assignment, mark in marks))
 
 
 Pages = Callable[[int | None], Sequence[Act]]
