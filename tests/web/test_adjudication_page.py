@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,21 +12,10 @@ import pytest
 
 from fairmark.workbench import Workbench
 from tests.web.conftest import PEOPLE, Served, marked_bench
+from tests.web.test_marking_page import loses_the_first
 
 pytestmark = pytest.mark.browser
 Start = Callable[..., Served]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Debian's chromium is not installed")
-    with api.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def differing() -> Workbench:
@@ -111,3 +99,22 @@ def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: 
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_settlement_whose_answer_is_lost_is_stored_once_and_a_held_key_settles_one(served: Start, browser: Any) -> None:
+    made = differing()
+    page = opened(browser, served(made), "cleo", "/settle")
+    loses_the_first(page, "**/decide")
+    page.keyboard.press("2")
+    page.keyboard.press("m")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=did not answer")
+    before = page.url
+    page.keyboard.down("Enter")
+    page.keyboard.down("Enter")  # a held key repeats
+    page.wait_for_url(lambda url: url != before)
+    page.wait_for_selector("[data-ready]")
+    page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    assert len(made.adjudication().open()) == 3
+    assert len(made.store.people.acts("small@1", kinds=["adjudicate"])) == 1

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,28 +20,8 @@ from tests.web.conftest import Served, marked_bench, marked_study
 
 pytestmark = pytest.mark.browser
 
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 ANA = People(("ana",), criteria=("tone", "safe"))
 BOTH = {"tone", "safe"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = os.environ.get("FAIRMARK_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium: name one in FAIRMARK_CHROMIUM")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGS)
-        yield started
-        started.close()
 
 
 Window = Callable[..., Any]
@@ -95,6 +74,22 @@ def answered(*texts: str, people: People = ANA, n: int = 2, **changes: Any) -> W
 
 def saved(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('#status').dataset.word === 'saved'")
+
+
+def loses_the_first(page: Any, address: str) -> list[str]:
+    """Lets the server answer the first request to an address, and the page never hear of it. Gives the act's id once it is lost."""
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request.post_data_json["act"])
+            route.fetch()
+            route.abort()
+
+    page.route(address, lose)
+    return lost
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -352,17 +347,7 @@ def test_what_is_marked_without_a_connection_is_stored_once_when_it_is_back(serv
 def test_an_answer_that_is_lost_on_its_way_back_stores_nothing_twice(served: Any, window: Window) -> None:
     made = marked_bench(ANA)
     page = window(served(made))
-    lost: list[str] = []
-
-    def lose(route: Any) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.request.post_data_json["act"])
-            route.fetch()
-            route.abort()
-
-    page.route("**/say", lose)
+    lost = loses_the_first(page, "**/say")
     page.keyboard.press("3")
     page.wait_for_selector("#status[data-word=retrying]")
     assert [act.id for act in acts(made)] == lost
@@ -380,17 +365,7 @@ def test_an_undo_whose_answer_is_lost_takes_one_act_back(served: Any, window: Wi
         page.keyboard.press(key)
     until(lambda: len(acts(made)) == 2)
     saved(page)
-    lost: list[str] = []
-
-    def lose(route: Any) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.request.post_data_json["act"])
-            route.fetch()
-            route.abort()
-
-    page.route("**/undo", lose)
+    loses_the_first(page, "**/undo")
     page.keyboard.press("u")
     page.wait_for_selector("#warn:not([hidden])")
     page.keyboard.press("u")

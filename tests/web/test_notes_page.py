@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -57,18 +56,6 @@ def test_what_is_no_step_is_refused_in_words(served: Start) -> None:
         status, body, _ = server.post("/notes/do", said, "cleo")
         assert status == 400 and b"found" in body
     assert server.post("/notes/undo", {"act": str(uuid.uuid4())}, "cleo")[0] == 409
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Debian's chromium is not installed")
-    with api.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def opened(browser: Any, server: Served, person: str, **options: Any) -> Any:

@@ -11,7 +11,6 @@ import pytest
 
 from fairmark.study import Tuning
 from tests.web.conftest import PEOPLE, Served, marked_bench
-from tests.web.test_adjudication_page import browser as browser  # the fixture
 
 pytestmark = pytest.mark.browser
 Start = Callable[..., Served]

@@ -132,17 +132,13 @@ def _refusal(request: web.Request, door: Door) -> web.Response | None:
         return web.Response(text="only GET and POST", status=405, headers={"Allow": "GET, POST"})
     if request.method != "POST":
         return None
-    origins = request.headers.getall("Origin", [])
-    same = request.headers.get("Sec-Fetch-Site")
-    told = [origin for origin in origins if origin in _origins(hosts[0])]
-    if (same is not None and same != "same-origin") or len(told) != len(origins) or len(origins) > 1:
-        return web.Response(text="this did not come from one of our own pages", status=403)
-    if same is None and not origins:  # every browser says one of the two
-        return web.Response(text="this did not come from one of our own pages", status=403)
-    if request.headers.get(HEADER) != "1":
-        return web.Response(text="this did not come from one of our own pages", status=403)
+    origins, same = request.headers.getall("Origin", []), request.headers.get("Sec-Fetch-Site")
+    told = len(origins) <= 1 and all(origin in _origins(hosts[0]) for origin in origins) and same in (None, "same-origin")
+    # every browser says where a request comes from in one of the two
+    if not told or (same is None and not origins) or request.headers.get(HEADER) != "1":
+        return _error(request, 403, "This did not come from one of our own pages.", "", "load the page again")
     if request.content_type != "application/json":
-        return web.Response(text="only JSON", status=415)
+        return _error(request, 415, "This is not JSON.", "JSON", "")
     return None
 
 

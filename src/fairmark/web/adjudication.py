@@ -15,7 +15,6 @@ from fairmark.web import render
 from fairmark.web.marking import spoken
 from fairmark.web.visit import SETTLERS, Route, Visit
 
-SIDES = ("First mark", "Second mark", "Third mark", "Fourth mark")
 FAULTS = (
     ("mark", "M", "One of the marks", "Somebody slipped or overlooked something."),
     ("item", "I", "The case", "It is unclear, broken or two cases in one."),
@@ -52,7 +51,7 @@ async def page(visit: Visit) -> web.StreamResponse:
         levels=[(name, anchors.get(name, "")) for name in labels],
         fields=[(name, Markup(render.field(value, name))) for name, value in one.fields.items()],
         shown=Markup(render.response(one.output).html),
-        sides=[(SIDES[min(place, 3)], side, _said(side)) for place, side in enumerate(one.sides)],
+        sides=[(f"Mark {place}", side, _said(side)) for place, side in enumerate(one.sides, 1)],
         differs=Markup(_reasons(one)),
         faults=FAULTS,
         done=len(every) - open_now,

@@ -1,6 +1,8 @@
 // @ts-check
 // The token stands behind the `#`, which browsers send to nobody; it leaves this page in one request and the address at once.
 
+import { send } from "./sending.js";
+
 const word = /** @type {HTMLElement} */ (document.getElementById("word"));
 const token = location.hash.slice(1);
 history.replaceState(null, "", "/enter");
@@ -10,21 +12,8 @@ async function enter() {
     word.textContent = "Open the link you were given. If you have none, ask whoever runs this study for one.";
     return;
   }
-  try {
-    const answer = await fetch("/enter", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-Fairmark": "1" },
-      body: JSON.stringify({ token }),
-    });
-    const said = await answer.json();
-    if (answer.ok) {
-      location.replace(said.go);
-    } else {
-      word.textContent = `${said.error.found}. ${said.error.remedy}.`;
-    }
-  } catch {
-    word.textContent = "The server did not answer. Is it still running? Open your link again.";
-  }
+  const made = await send("/enter", { token }, word);
+  if (made) location.replace(made.go);
 }
 
 enter();

@@ -4,7 +4,8 @@
 import * as clock from "./clock.js";
 import { isWriting, keep, meaning, print, settings, sheet } from "./keys.js";
 import { chip, differ, more, raw, scrollAsOne, toTurn } from "./panes.js";
-import { Queue, post, uuid } from "./queue.js";
+import { Queue } from "./queue.js";
+import { post, uuid } from "./sending.js";
 import { draw, quoteOf, rangeOf, read, selected, sentences, units } from "./text.js";
 
 /** @typedef {import("./text.js").Quote} Quote */
@@ -58,7 +59,7 @@ function warn(words) {
 
 // ------------------------------------------------------------ storing
 
-const queue = new Queue(study.person, {
+const queue = new Queue(`${study.id}:${study.person}`, {
   word(word, waiting) {
     const words = { saved: "Saved", saving: "Saving", retrying: "Not saved yet, retrying", out: "Not saved: open your link again. Your marks are kept here" };
     $("status").textContent = words[word] + (word !== "saved" && word !== "saving" && waiting > 1 ? ` (${waiting})` : "");
@@ -664,7 +665,7 @@ addEventListener("popstate", (event) => {
 
 // another window of the same person: said, so that nobody is surprised
 if ("BroadcastChannel" in window) {
-  const air = new BroadcastChannel(`fairmark:${study.person}`);
+  const air = new BroadcastChannel(`fairmark:${study.id}:${study.person}`);
   air.addEventListener("message", ({ data }) => {
     if (data === "hello") air.postMessage("here");
     warn("You have fairmark open in another window too. Mark in one of them: what you press in the slower one may be refused.");

@@ -2,6 +2,7 @@
 // Notes are put under codes: by M and the beginning of a name, or by dragging. Each step is stored before the page shows it.
 
 import { isWriting } from "./keys.js";
+import { sendAndGo, uuid } from "./sending.js";
 
 const cards = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-note]"))];
 const codes = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-code]"))];
@@ -23,21 +24,7 @@ function chosen() {
 }
 
 /** @param {string} address @param {Record<string, unknown>} said */
-async function send(address, said) {
-  word.textContent = "Storing …";
-  try {
-    const answer = await fetch(address, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-Fairmark": "1" },
-      body: JSON.stringify({ act: crypto.randomUUID(), ...said }),
-    });
-    if (answer.ok) return location.reload();
-    const { error } = await answer.json();
-    word.textContent = `Not stored: ${error.found}. ${error.remedy || error.allowed}`;
-  } catch {
-    word.textContent = "Not stored: the server did not answer. Try again.";
-  }
-}
+const send = (address, said) => sendAndGo(address, said, word);
 
 /** @param {string} typed */
 const named = (typed) => codes.find((code) => code.dataset.name?.toLowerCase() === typed.toLowerCase());
@@ -81,7 +68,7 @@ function put(notes) {
   open(notes.length === 1 ? "Put the note under" : `Put ${notes.length} notes under`, "", true, (typed) => {
     const code = meant(typed);
     if (code) send("/notes/do", { do: "put", code: code.dataset.code, notes });
-    else send("/notes/do", { do: "create", code: crypto.randomUUID(), called: typed, notes });
+    else send("/notes/do", { do: "create", code: uuid(), called: typed, notes });
   });
 }
 
@@ -144,7 +131,7 @@ for (const code of codes) {
       return;
     }
     open(`Split ${notes.length} off “${name}” as`, "", false, (typed) =>
-      send("/notes/do", { do: "split", code: id, into: crypto.randomUUID(), called: typed, notes }));
+      send("/notes/do", { do: "split", code: id, into: uuid(), called: typed, notes }));
   });
 }
 

@@ -7,30 +7,14 @@
 /** @typedef {{word: (word: Word, waiting: number) => void, stored: (act: Act, answer: any) => void,
  *   refused: (act: Act, answer: any, dropped: number) => void, wrong: (act: Act, why: string) => void}} Told */
 
+import { post, uuid } from "./sending.js";
+
 const LONGEST_WAIT = 15_000;
 
-/** A random UUID, also where the page is not served by TLS and browsers keep `randomUUID` back. */
-export function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}
-
-/** One POST as the server wants it. @param {string} path @param {object} body */
-export async function post(path, body) {
-  return fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", "X-Fairmark": "1" },
-    body: JSON.stringify(body),
-  });
-}
-
 export class Queue {
-  /** @param {string} person @param {Told} told */
-  constructor(person, told) {
-    this.prefix = `fairmark:act:${person}:`;
+  /** @param {string} owner whose acts these are, and of which study @param {Told} told */
+  constructor(owner, told) {
+    this.prefix = `fairmark:act:${owner}:`;
     this.told = told;
     /** @type {Act[]} */ this.acts = this.#kept();
     /** @type {Map<string, number>} */ this.versions = new Map(); // acts on an assignment that the server has told of
@@ -157,18 +141,18 @@ export class Queue {
     let said;
     try {
       answer = await post(act.path, { ...act.body, act: act.id, base: act.base });
-      said = answer.status < 500 ? await answer.json() : null;
+      said = await answer.json().catch(() => null);
     } catch {
       return this.#later("retrying");
     }
     if (answer.status === 401 || answer.status === 403) return this.#later("out");
     if (answer.status >= 500 || answer.status === 429 || answer.status === 408) return this.#later("retrying");
     this.wait = 0;
-    if (answer.ok) {
+    if (answer.ok && said) {
       this.#drop(act);
       this.know(said.assignment, said.pane.version);
       this.told.stored(act, said);
-    } else if (answer.status === 409 && said.present) {
+    } else if (answer.status === 409 && said?.present) {
       // whatever follows was said of the same outdated state
       const after = this.waiting(act.target);
       after.forEach((one) => this.#drop(one));

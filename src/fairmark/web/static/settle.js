@@ -1,6 +1,7 @@
 // @ts-check
 // One disagreement: the level that counts, what was at fault, and on to the next. Every key is printed on its button.
 
+import { sendAndGo } from "./sending.js";
 import { draw, rangeOf, read, units } from "./text.js";
 
 const desk = /** @type {HTMLElement} */ (document.querySelector(".desk"));
@@ -33,23 +34,6 @@ for (const button of levels) button.addEventListener("click", () => choose(level
 for (const button of faults) button.addEventListener("click", () => choose(faults, button));
 proposal.hidden = pressed(faults)?.dataset.fault !== "rubric";
 
-/** @param {string} address @param {Record<string, unknown>} said */
-async function send(address, said) {
-  word.textContent = "Storing …";
-  try {
-    const answer = await fetch(address, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-Fairmark": "1" },
-      body: JSON.stringify({ act: crypto.randomUUID(), ...said }),
-    });
-    const body = await answer.json();
-    if (answer.ok) location.assign(body.go);
-    else word.textContent = `Not stored: ${body.error.found}. ${body.error.remedy || body.error.allowed}`;
-  } catch {
-    word.textContent = "Not stored: the server did not answer. Try again.";
-  }
-}
-
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const level = pressed(levels), fault = pressed(faults);
@@ -59,9 +43,10 @@ form.addEventListener("submit", (event) => {
   }
   const words = anchor.value.trim();
   const proposed = fault.dataset.fault === "rubric" && words ? { level: level.dataset.level, text: words } : null;
-  send(`/settle/${id}/decide`, { label: level.dataset.level, fault: fault.dataset.fault, reason: reason.value, anchor: proposed });
+  const said = { label: level.dataset.level, fault: fault.dataset.fault, reason: reason.value, anchor: proposed };
+  void sendAndGo(`/settle/${id}/decide`, said, word);
 });
-document.getElementById("reopen")?.addEventListener("click", () => send(`/settle/${id}/reopen`, {}));
+document.getElementById("reopen")?.addEventListener("click", () => sendAndGo(`/settle/${id}/reopen`, {}, word));
 
 const keys = {
   w: () => reason.focus(),
@@ -71,6 +56,7 @@ const keys = {
   n: () => document.getElementById("after")?.click(),
 };
 document.addEventListener("keydown", (event) => {
+  if (event.repeat) return; // a key that is held stores one disagreement, not those that follow
   const typing = event.target instanceof HTMLTextAreaElement;
   if (typing && event.key === "Escape") /** @type {HTMLElement} */ (event.target).blur();
   if (typing && event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
