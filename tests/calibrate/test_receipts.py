@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fairmark.calibrate import Receipt
+from fairmark.cli import screen
 from fairmark.records import Answer, Question
 from fairmark.rubric import Criterion, Rubric
 from fairmark.study import Chosen, GraderSpec, Mark, ModelSpec, SystemSpec
@@ -126,3 +127,33 @@ def test_what_is_advised_of_constant_chance_and_good_graders(kind: str) -> None:
         assert recommended >= 36 and replaced >= 28
     else:
         assert recommended == 0 and replaced == 0
+
+
+def test_groups_are_shown_with_what_they_rest_on_and_slips_only_of_a_picture_of_all() -> None:
+    wrong = {1, 2, 3, 4, 8}
+    people = {"eva": {n: GOOD[n] for n in range(1, 61)}}
+    found = receipt(checked(GOOD, lambda number, right: right != (number in wrong), people, chosen="random"))
+    formal = found.group_shares["variety: formal"].sensitivity
+    # of the 30 odd ones among the first 60 all are good, and the grader fails numbers 1 and 3
+    assert formal is not None and formal.n_cases == 30 and formal.value == pytest.approx(28 / 30)
+    assert found.groups["variety"].pairs[0].verdict == "NOT_TESTED"  # nothing is marked twice: never called unfair
+    assert found.slips
+    drawn = receipt(checked(GOOD, lambda number, right: right != (number in wrong), people, chosen="stratified"))
+    assert drawn.slips == ()
+
+
+@pytest.mark.parametrize(("shift", "words"), [(0, "0, between"), (1, "too kind, between"), (-1, "too severe, between")])
+def test_the_card_says_which_way_a_grader_leans_in_the_same_words_throughout(shift: int, words: str) -> None:
+    people = {"eva": GOOD}
+    says = {
+        0: lambda number, right: right,
+        1: lambda number, right: right or number % 8 == 0,
+        -1: lambda number, right: right and number % 8 != 1,
+    }
+    found = receipt(checked(GOOD, says[shift], people))
+    assert found.severity is not None and found.severity.value is not None
+    said = screen.leaning(found.severity)
+    assert words in said
+    if shift:
+        low, high = ("too severe", "too kind") if shift < 0 else ("too kind", "too severe")
+        assert said.count(low) == 3 and high not in said  # the whole range lies on one side

@@ -14,6 +14,7 @@ from fairmark.records import ADJUDICATED
 from fairmark.results import Calibration, Estimate, Result
 from fairmark.rubric import Criterion
 from fairmark.stats.intervals import FloatArray, IntArray
+from fairmark.study import Chosen
 from fairmark.table import Audited, Cell, Row, Table, kind_of
 
 Advice = Literal["use its marks, corrected by people's", "let people mark, drop this grader", "not known yet"]
@@ -70,6 +71,7 @@ class Receipt(Result):
     steady: stats.SelfConsistency | None  # the grader asked again
     people_steady: stats.SelfConsistency | None  # people shown a response again
     replaces: stats.AltTest | None  # whether it may replace one person
+    group_shares: Mapping[str, stats.BinaryAgreement] = field(default_factory=dict)  # by "column: value"; never unfair by itself
     groups: Mapping[str, stats.GraderByGroup] = field(default_factory=dict)  # by column of the cases
     group_calibration: Mapping[str, Calibration] = field(default_factory=dict)  # by "column: value"
     systems: tuple[SystemReceipt, ...] = ()
@@ -149,6 +151,9 @@ def receipt(table: Table, grader: str, criterion: Criterion, *, seed: int = 0) -
             systems=_systems(table, grader, criterion, passing), void=dict(marks.void),
         )  # fmt: skip
     ordered = criterion.scale != "nominal"
+    slips: tuple[tuple[float, float], ...] = ()
+    if _chosen(table) <= {"all", "random"}:  # marks drawn with unequal chances are no picture of all responses
+        slips = tuple((slip, true) for slip in SLIPS if (true := _true_share(gold >= passing, slip)) is not None)
     return Receipt(
         grader=grader,
         criterion=criterion.id,
@@ -169,11 +174,12 @@ def receipt(table: Table, grader: str, criterion: Criterion, *, seed: int = 0) -
         steady=stats.self_consistency(marks.again, marks.cluster) if marks.again.shape[1] > 1 else None,
         people_steady=stats.self_consistency(marks.repeated) if len(marks.repeated) else None,
         replaces=stats.alt_test(marks.people.T, marks.said, marks.cluster, criterion=criterion.id) if marks.people.shape[1] > 1 else None,
+        group_shares=_shares_by_group(table, marks, both, passing, rng),
         groups=_by_group(table, marks, passing, rng),
         group_calibration=_group_calibration(table, marks, both),
         systems=_systems(table, grader, criterion, passing),
         void=dict(marks.void),
-        slips=tuple((slip, true) for slip in SLIPS if (true := _true_share(gold >= passing, slip)) is not None),
+        slips=slips,
         warnings=tuple(warnings),
     )
 
@@ -413,29 +419,48 @@ def _corrected(
 # ---------------------------------------------------------------- groups and slips
 
 
+def _values_of(table: Table, marks: _Marks, column: str) -> np.ndarray:
+    return np.array([str(row.case.fields.get(column)) for row in marks.rows])
+
+
+def _shares_by_group(
+    table: Table, marks: _Marks, both: np.ndarray, passing: int, rng: np.random.Generator
+) -> dict[str, stats.BinaryAgreement]:
+    """What the grader does with the responses of each group that people pass and fail."""
+    found: dict[str, stats.BinaryAgreement] = {}
+    for column in table.study.groups:
+        values = _values_of(table, marks, column)
+        for value in np.unique(values[both]).tolist():
+            use = both & (values == value)
+            units = None if marks.cluster is None else marks.cluster[use]
+            pairs = _at(marks.gold[use], passing), _at(marks.said[use], passing)
+            found[f"{column}: {value}"] = stats.binary_agreement(*pairs, units, rng=rng, resamples=RESAMPLES)
+    return found
+
+
 def _by_group(table: Table, marks: _Marks, passing: int, rng: np.random.Generator) -> dict[str, stats.GraderByGroup]:
     found: dict[str, stats.GraderByGroup] = {}
     two = _first_two(_at(marks.people, passing))
     said = _at(marks.said, passing)
     use = ~np.isnan(said) & ~np.isnan(two[:, 0])
     for column in table.study.groups:
-        names, group = np.unique([str(row.case.fields.get(column)) for row in marks.rows], return_inverse=True)
-        if len(names) > 1 and use.any() and len(set(group[use].tolist())) == len(names):
+        names, group = np.unique(_values_of(table, marks, column)[use], return_inverse=True)
+        if len(names) > 1:
             found[column] = stats.grader_by_group(
                 two[use],
                 said[use],
-                group[use].astype(np.int64),
+                group.astype(np.int64),
                 None if marks.cluster is None else marks.cluster[use],
                 names=names.tolist(),
-                at_random=_at_random(table),
+                at_random=_chosen(table) <= {"all", "random", "stratified"},
                 rng=rng,
             )
     return found
 
 
-def _at_random(table: Table) -> bool:
-    chosen = {spec.chosen for name, spec in table.study.graders.items() if kind_of(table.study, name) == "human"}
-    return bool(chosen) and chosen <= {"all", "random", "stratified"}
+def _chosen(table: Table) -> set[Chosen]:
+    """How the responses were chosen that people marked."""
+    return {spec.chosen for name, spec in table.study.graders.items() if kind_of(table.study, name) == "human"}
 
 
 def _first_two(people: FloatArray) -> FloatArray:

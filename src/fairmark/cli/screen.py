@@ -23,7 +23,7 @@ from fairmark.results import Analysis, Estimate, as_json
 if TYPE_CHECKING:
     from fairmark.audit import AuditReport, Untested
     from fairmark.calibrate import PeopleReceipt, Receipt
-    from fairmark.stats import Agreement
+    from fairmark.stats import Agreement, Audit
 
 SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
 ACCENT = "cyan"
@@ -265,10 +265,15 @@ def receipt(found: Receipt) -> None:
             more = ", ".join(f"{count} {verdict}" for verdict, count in system.next_labels.items())
             narrower = f"{100 * system.width:.0f} to {100 * system.width_with_more:.0f} points"
             out.print(f"    20 more marks would narrow the range from {narrower}: mark {more}, at random")
+    for group, seen in found.group_shares.items():
+        passes, fails = (_share(share) or "nothing to see" for share in (seen.sensitivity, seen.specificity))
+        out.print(f"  {group}: passes what people pass {passes}; fails what they fail {fails}")
     for column, by_group in found.groups.items():
         for pair in by_group.pairs:
             words = "not tested" if pair.refused is not None else pair.verdict.lower().replace("_", " ")
-            out.print(f"  {column}: {pair.first} and {pair.second}: {words}. {pair.refused.why if pair.refused is not None else pair.says}")
+            out.print(f"  {column} {pair.first} and {pair.second}: {words}. {pair.refused.why if pair.refused is not None else pair.says}")
+            if pair.slips_that_explain is not None:
+                out.print(f"    slips of people in {100 * pair.slips_that_explain:.0f} of 100 would explain what single marks show")
     for what, count in found.void.items():
         out.print(f"  {count} marks are void and were not used: {what} has changed since they were given.")
     if found.n_split:
@@ -278,6 +283,22 @@ def receipt(found: Receipt) -> None:
     if found.slips and found.n_single:
         shares = ", ".join(f"{100 * slip:.0f} in 100: {100 * share:.0f}" for slip, share in found.slips)
         out.print(f"  If people slip either way in so many, so many of 100 truly pass: {shares}.")
+
+
+def _share(share: Estimate | None) -> str:
+    """A share with its range and the number it rests on; empty where there is none."""
+    return "" if share is None or share.value is None else f"{interval(share)}, n {share.n_cases}"
+
+
+def leaning(found: Audit) -> str:
+    """How many points of 100 a grader is too kind or too severe, with the range in the same words."""
+    assert found.value is not None and found.low is not None and found.high is not None
+
+    def points(value: float) -> str:
+        whole = round(100 * value)
+        return f"{abs(whole)} too {'kind' if whole > 0 else 'severe'}" if whole else "0"
+
+    return f"{points(found.value)}, between {points(found.low)} and {points(found.high)} (points of 100): {found.verdict}"
 
 
 def people(found: PeopleReceipt) -> None:
@@ -310,10 +331,9 @@ def _figures(found: Receipt) -> dict[str, str]:
             ("right when it passes", at_pass.positive_predictive_value),
             ("right when it fails", at_pass.negative_predictive_value),
         ):
-            rows[name] = "" if share is None or share.value is None else f"{interval(share)}, n {share.n_cases}"
+            rows[name] = _share(share)
     if severity is not None and severity.value is not None:
-        kind = "too kind by" if severity.value > 0 else "too severe by"
-        rows[kind] = f"{abs(severity.value):.2f} of the scale ({number(severity.low)} to {number(severity.high)}): {severity.verdict}"
+        rows["it leans"] = leaning(severity)
     for name, steady in (("asked again it changes", found.steady), ("people asked again change", found.people_steady)):
         rows[name] = "" if steady is None or steady.refused is not None else interval(steady.flip_rate)
     if found.replaces is not None:
