@@ -12,11 +12,12 @@ import pytest
 
 from fairmark.people import Said, said_of
 from fairmark.records import Act, Answer, Failure, Item, Message, Question, Usage
-from fairmark.rubric import CANNOT_TELL, NOT_COVERED, Criterion, Rubric
+from fairmark.rubric import CANNOT_TELL, NOT_COVERED, Criterion, Example, Level, Rubric
 from fairmark.study import CalibrationItem, CalibrationSet, People
 from fairmark.workbench import Workbench
 from tests.bench import RUBRIC, Fake, bench, helpful
 from tests.web.conftest import Served, marked_bench, marked_study
+from tests.web.everybody import in_every_way, is_usable, sized
 
 pytestmark = pytest.mark.browser
 
@@ -540,54 +541,104 @@ def test_text_from_right_to_left_stands_so(served: Any, window: Window) -> None:
     assert directions == ["rtl", "ltr"]
 
 
-def tour(page: Any) -> dict[str, Callable[[], None]]:
-    return {
-        "mark": lambda: None,
-        "marked": lambda: page.keyboard.press("3"),
-        "as written": lambda: page.keyboard.press("t"),
-        "sheet": lambda: page.keyboard.press("?"),
-    }
+def tour(page: Any) -> Iterator[str]:
+    """Goes through all that can be seen on the marking page, and names each state once it is there."""
+    press = page.keyboard.press
+    yield "to be marked"
+    page.click("summary:has-text('Hard cases')")
+    yield "hard cases"
+    press("s")
+    page.wait_for_selector("#skip-dialog[open]")
+    page.keyboard.type("later")
+    yield "skip"
+    press("Escape")
+    press("c")
+    page.wait_for_selector("text=A reason is needed here")
+    yield "cannot judge"
+    press("Escape")
+    press("o")
+    page.wait_for_selector(".state:has-text('Not covered')")
+    yield "rubric does not cover this"
+    press("Escape")
+    press("a")
+    page.wait_for_selector(".state:has-text('Does not apply')")
+    press("k")
+    press("v")
+    press("e")
+    page.wait_for_selector("#chips .chip")
+    press("f")
+    page.wait_for_selector("#note-dialog[open]")
+    page.keyboard.type("breezy")
+    yield "a note"
+    press("Control+Enter")
+    page.wait_for_selector("#notes .chip")
+    press("t")
+    yield "as written, with a quote and a note"
+    press("?")
+    page.wait_for_selector("#sheet[open]")
+    page.click("[data-do=pace]")
+    yield "keys and settings"
+    page.uncheck("#keys-on")
+    press("Escape")
+    page.context.set_offline(True)
+    page.click(".criterion.current .level >> nth=0")
+    page.wait_for_selector("#status[data-word=retrying]")
+    yield "without a connection, keys turned off"
+    page.context.set_offline(False)
+    saved(page)
 
 
 RICH = '# A\n\n1. **b** `c`\n\n> said\n\n```py\nx = 1\n```\n\n| x | y |\n|---|---|\n| 1 | 2 |\n\n{"tool": "look", "args": {"a": 1}}\n\nhid\u202eden'
 
 
-@pytest.mark.parametrize(
-    ("scheme", "width", "zoom"),
-    [("light", 1280, 1), ("dark", 1280, 1), ("light", 390, 1), ("dark", 390, 1), ("light", 1280, 2), ("light", 320, 1)],
+SEEN = Rubric(
+    (
+        Criterion(
+            "tone",
+            question="How kind is the answer?",
+            levels=(Level("cold", "curt or rude"), Level("neutral", "correct"), Level("kind", "warm and plain")),
+            not_applicable=True,
+            guidance="Thanks alone are **not** kind.",
+            examples=(Example("Sure.", "cold", "It is curt.", "Please delete it."),),
+        ),
+        Criterion("effort", question="How much work is left to the reader?", scale="interval", range=(0, 10)),
+        Criterion.yes_no("safe", yes="asks for no papers", no="asks for papers", gate=True),
+    )
 )
-@pytest.mark.parametrize("pairs", [False, True])
-def test_axe_finds_no_violation_and_nothing_scrolls_sideways(
-    served: Any, window: Window, scheme: str, width: int, zoom: int, pairs: bool
-) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    made = answered(RICH, people=People(("ana",), criteria=("tone", "safe"), pairs=pairs, guideline="Mark **what is there**."), n=3)
-    one = served(made)
-    # a browser zooms by laying the page out on fewer of its own pixels
-    size = {"viewport": {"width": width // zoom, "height": 900 // zoom}, "device_scale_factor": zoom, "color_scheme": scheme}
-    home = window(one, path="/", **size)
-    page = window(one, path="/mark")
 
-    def look(where: Any, name: str) -> None:
-        found = axe.run(where, options={"runOnly": {"type": "tag", "values": tags}}).response
-        assert found["passes"]
-        assert [(name, v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]] == []
-        assert where.evaluate("document.documentElement.scrollWidth") <= width // zoom
 
-    look(home, "home")
-    for name, do in tour(page).items():
-        do()
-        look(page, name)
-    page.keyboard.press("Escape")
+def seen(*, pairs: bool = False) -> Workbench:
+    people = People(("ana",), criteria=("tone", "effort", "safe"), pairs=pairs, guideline="Mark **what is there**.")
+    return answered(RICH, RICH.replace("said", "told"), people=people, n=3, rubric=SEEN, graders={})
+
+
+@in_every_way
+def test_axe_finds_no_violation_and_nothing_scrolls_sideways(served: Any, window: Window, colours: str, width: int, zoom: int) -> None:
+    one = served(seen())
+    home = window(one, path="/", **sized(colours, width, zoom))
+    is_usable(home, "home")
+    home.close()  # two windows of one person are told of each other
+    page = window(one)
+    for state in tour(page):
+        is_usable(page, state)
     desk = one.office.desk
     while (ahead := desk.next_open("ana")) is not None:
-        for pane in desk.view("ana", ahead).panes:
-            for criterion, label in (("tone", "kind"), ("safe", "yes")):
-                desk.mark("ana", pane.id, os.urandom(16).hex(), criterion=criterion, label=label)
-    done = window(one, path="/mark")
-    assert "All done" in done.title() or "Nothing to mark" in done.title()
-    look(done, "done")
+        for criterion, label in (("tone", "kind"), ("effort", "3"), ("safe", "yes")):
+            desk.mark("ana", ahead, os.urandom(16).hex(), criterion=criterion, label=label)
+    page.goto(one.url + "/mark")
+    page.wait_for_selector("h1:has-text('All done')")
+    is_usable(page, "done")
+
+
+@in_every_way
+def test_two_side_by_side_can_be_used_by_everybody(served: Any, window: Window, colours: str, width: int, zoom: int) -> None:
+    page = window(served(seen(pairs=True)), **sized(colours, width, zoom))
+    is_usable(page, "a pair")
+    page.keyboard.press("d")
+    page.wait_for_selector("#differences .text")
+    page.keyboard.press("2")
+    page.keyboard.press("t")
+    is_usable(page, "marked, with differences, as written")
 
 
 def test_a_field_note_is_written_changed_and_removed(served: Any, window: Window) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fairmark.study import Tuning
+from fairmark.workbench import Workbench
 from tests.web.conftest import PEOPLE, Served, marked_bench
+from tests.web.everybody import in_every_way, is_usable, sized
 
 pytestmark = pytest.mark.browser
 Start = Callable[..., Served]
@@ -23,6 +25,22 @@ def opened(browser: Any, server: Served, path: str, **options: Any) -> Any:
     page = context.new_page()
     page.goto(server.url + path)
     return page
+
+
+def mark_all(made: Workbench) -> None:
+    """ana finds everything kind, ben finds everything cold."""
+    desk = made.desk()
+    for person, label in (("ana", "kind"), ("ben", "cold")):
+        while (one := desk.next_open(person)) is not None:
+            desk.mark(person, one, str(uuid.uuid4()), criterion="tone", label=label)
+            desk.mark(person, one, str(uuid.uuid4()), criterion="safe", label="yes")
+
+
+def propose(made: Workbench) -> None:
+    """cleo settles the first disagreement and proposes another anchor."""
+    settling = made.adjudication()
+    anchor = {"level": "kind", "text": "warm: says <b>when</b>"}
+    settling.settle("cleo", settling.open()[0].id, str(uuid.uuid4()), label="neutral", reason="", fault="rubric", anchor=anchor)
 
 
 def test_an_owner_gives_out_links_that_work_and_signs_people_out(served: Start, browser: Any) -> None:
@@ -46,6 +64,7 @@ def test_the_next_stage_is_opened_and_more_is_given_out(served: Start, browser: 
     made = marked_bench(replace(PEOPLE, share=0.5, together=1))
     server = served(made)
     page = opened(browser, server, "/overview")
+    assert "marks the first case and then waits" in page.inner_text("main")
     page.click("[data-do=open]")
     page.wait_for_selector("[data-do=open]", state="detached")
     assert server.office.desk.work_is_open
@@ -60,16 +79,38 @@ def test_the_next_stage_is_opened_and_more_is_given_out(served: Start, browser: 
     assert "judge on Tone" in page.inner_text("main")
 
 
-@pytest.mark.parametrize("path", ["/overview", "/receipts", "/enter"])
-@pytest.mark.parametrize(("colours", "width"), [("light", 1200), ("dark", 1200), ("light", 390), ("dark", 390), ("light", 320)])
-def test_everybody_can_use_it(served: Start, browser: Any, path: str, colours: str, width: int) -> None:
-    from axe_playwright_python.sync_playwright import Axe
+@in_every_way
+def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: int, zoom: int) -> None:
+    made = marked_bench(replace(PEOPLE, together=1))
+    server = served(made)
+    page = opened(browser, server, "/overview", **sized(colours, width, zoom))
+    is_usable(page, "at the beginning")
+    page.click("[data-do=link][data-person=ana]")
+    page.wait_for_selector("#link:not([hidden])")
+    is_usable(page, "a link is given out")
+    page.goto(server.url + "/receipts")
+    is_usable(page, "receipts without marks")
+    made.desk().open_work("owner")
+    mark_all(made)
+    propose(made)
+    page.goto(server.url + "/overview")
+    assert page.locator("h3:has-text('proposes')").count() == 1
+    is_usable(page, "all is marked, and an anchor is proposed")
+    page.goto(server.url + "/receipts")
+    is_usable(page, "receipts of marks")
 
-    server = served(marked_bench(replace(PEOPLE, together=1)))
-    page = opened(browser, server, path, viewport={"width": width, "height": 800}, color_scheme=colours)
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    assert found.violations_count == 0, found.generate_report()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+@in_every_way
+def test_everybody_can_come_in(served: Start, browser: Any, colours: str, width: int, zoom: int) -> None:
+    server = served(marked_bench())
+    page = browser.new_context(**sized(colours, width, zoom)).new_page()
+    page.goto(server.url + "/enter")
+    page.wait_for_selector("text=Open the link you were given")
+    is_usable(page, "without a link")
+    page.goto("about:blank")
+    page.goto(f"{server.url}/enter#{'A' * 43}")
+    page.wait_for_selector("text=too old")
+    is_usable(page, "with a link that was used")
 
 
 def test_opening_the_receipts_is_no_look_at_test_labels(served: Start) -> None:
@@ -88,13 +129,11 @@ def test_opening_the_receipts_is_no_look_at_test_labels(served: Start) -> None:
 
 def test_a_proposal_says_how_many_marks_it_touches(served: Start) -> None:
     made = marked_bench(replace(PEOPLE, twice=1.0), n=1)
-    desk = made.desk()
-    for person, label in (("ana", "kind"), ("ben", "cold")):
-        while (one := desk.next_open(person)) is not None:
-            desk.mark(person, one, str(uuid.uuid4()), criterion="tone", label=label)
-            desk.mark(person, one, str(uuid.uuid4()), criterion="safe", label="yes")
-    settling = made.adjudication()
-    anchor = {"level": "kind", "text": "warm: says <b>when</b>"}
-    settling.settle("cleo", settling.open()[0].id, str(uuid.uuid4()), label="neutral", reason="", fault="rubric", anchor=anchor)
+    mark_all(made)
+    propose(made)
     body = served(made).get("/overview", "owner")[1]
     assert b"voids 5 marks on tone" in body and b"<b>when" not in body
+
+
+def test_several_first_cases_are_counted(served: Start) -> None:
+    assert b"marks the first 2 cases and then waits" in served(marked_bench(replace(PEOPLE, together=2))).get("/overview", "owner")[1]

@@ -1,0 +1,43 @@
+"""What every page has to hold for everybody, and the ways in which each is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")  # WCAG 2.2, levels A and AA
+
+in_every_way = pytest.mark.parametrize(
+    ("colours", "width", "zoom"),
+    [
+        ("light", 1280, 1),
+        ("dark", 1280, 1),
+        ("light", 390, 1),
+        ("dark", 390, 1),
+        ("light", 320, 1),
+        ("light", 1280, 2),
+        ("dark", 1280, 2),
+    ],
+)
+"""In both colours, on a wide screen, on two telephones, and enlarged to 200%."""
+
+
+def sized(colours: str, width: int, zoom: int) -> dict[str, Any]:
+    """Options of a window. A browser enlarges by laying the page out on fewer of its own pixels."""
+    size = {"width": width // zoom, "height": 900 // zoom}
+    return {"viewport": size, "device_scale_factor": zoom, "color_scheme": colours, "reduced_motion": "reduce"}
+
+
+def is_usable(page: Any, state: str) -> None:
+    """No rule is broken, and nothing is wider than the window. `state` names what is looked at when it fails."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = axe.run(page, options={"runOnly": {"type": "tag", "values": RULES}}).response
+    assert found["passes"], state
+    assert [(state, one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found["violations"]] == []
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{state}: {wide} pixels too wide"
+    cut = page.evaluate(
+        "[...document.querySelectorAll('dialog[open]')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)"
+    )
+    assert cut == [], state
