@@ -6,12 +6,11 @@ acknowledged once it would survive a power cut. SQL lives in this room alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,27 +19,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, func, insert, or_, select, text, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Engine, func, insert, or_, select, text, update
 from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
 
 from fairmark.errors import CannotDo
 from fairmark.records import Grade, Response, canonical
 from fairmark.store import documents
+from fairmark.store.journal import Journal
 from fairmark.store.opening import in_file, in_memory, run, trouble
 from fairmark.store.people import PeopleRows, Posted, Session
+from fairmark.store.rows import Adding, Rows, column, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, plan, response
 
-__all__ = ["FrozenPlan", "Orphan", "PeopleRows", "Posted", "Session", "Store"]
+__all__ = ["FrozenPlan", "Journal", "Orphan", "PeopleRows", "Posted", "Session", "Store"]
 
-GROUP_ROWS = 2000
+GROUP = 2000  # writes in one commit
 CHUNK = 10_000  # keys in one query
-LARGEST = 2**63 - 1  # integer of a column
 PATIENCE = 10.0  # seconds that another process is waited for
 T = TypeVar("T", Response, Grade)
-
-_ADDING = upsert(content)
-_ADD_BODIES = _ADDING.on_conflict_do_update(index_elements=["hash"], set_={"text": _ADDING.excluded.text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +60,7 @@ class Orphan(NamedTuple):
     times: int  # how often, since anything last came back
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """One row to add, with the text it points at."""
-
-    table: Table
-    row: Mapping[str, Any]
-    body: str | None = None
-
-
-Write = Callable[[Connection], None] | _Rows
+Write = Callable[[Connection], None] | Rows
 
 
 class Store:
@@ -92,7 +79,9 @@ class Store:
         self._door = threading.Lock()  # nothing is queued behind the word that ends the queue
         self._closed = False
         self._writer: threading.Thread | None = None
-        self.people = PeopleRows(self._put, self._reading, _add_bodies, _add_grades, _hash, _column)
+        self._adding = Adding(engine.dialect)
+        self._journals: list[Journal] = []
+        self.people = PeopleRows(self._put, self._reading, self._adding.bodies, self._adding.grades, hashed, column)
         if not read_only:
             self._writer = threading.Thread(target=self._write_all, name="fairmark-store", daemon=True)
             self._writer.start()
@@ -113,6 +102,8 @@ class Store:
 
     def close(self) -> None:
         """Writes what is waiting and closes the file."""
+        for journal in self._journals:
+            journal.close()
         with self._door:
             if not self._closed:
                 self._closed = True
@@ -131,29 +122,37 @@ class Store:
 
     def add_intent(self, key: str, what: str, name: str, at: int) -> Future[None]:
         """Notes that something is about to be asked."""
-        return self._put(_Rows(intent, _row(key=key, what=what, name=name, at=at)))
+        rows = Rows()
+        rows.intent(key, what, name, at)
+        return self._put(rows)
 
     def add_response(self, record: Response) -> Future[None]:
         """Adds a response; it takes the place of an earlier one of the same key. `ValueError` for NaN and infinity."""
-        row = _row(
-            key=record.key,
-            case_id=record.case_id,
-            system=record.system,
-            trial=record.trial,
-            wave=record.wave,
-            failure=record.failure.kind if record.failure else None,
-            usd=record.answer.cost_usd if record.answer else None,
-            at=record.at,
-        )
-        return self._put(_Rows(response, row, documents.write(record)))
+        rows = Rows()
+        rows.response(record)
+        return self._put(rows)
 
     def add_grade(self, record: Grade) -> Future[None]:
         """Adds a grade; it takes the place of an earlier one of the same key. `ValueError` for NaN and infinity."""
-        return self._put(_grade_row(record))
+        rows = Rows()
+        rows.grade(record)
+        return self._put(rows)
+
+    def journal(self) -> Journal:
+        """What one event loop writes through: rows are put at no cost, and one wait covers all that were put."""
+        journal = Journal(self._put)
+        self._journals.append(journal)
+        return journal
 
     def freeze(self, study: str, fingerprint: str, document: Mapping[str, Any], at: int, code: str) -> None:
         """Records a plan, unless it is the one that was recorded last for this study."""
-        row = _row(study=study, fingerprint=fingerprint, document=canonical(document), frozen_at=at, code=code)
+        row = {
+            "study": column(study),
+            "fingerprint": fingerprint,
+            "document": canonical(document),
+            "frozen_at": at,
+            "code": column(code),
+        }
 
         def write(connection: Connection) -> None:
             newest = select(plan.c.fingerprint).where(plan.c.study == row["study"]).order_by(plan.c.seq.desc()).limit(1)
@@ -170,7 +169,7 @@ class Store:
         a number. The bytes are gone from the file: `CannotDo` if another process keeps it from being rewritten, and
         then the same call finishes the work.
         """
-        name = _column(case_id)
+        name = column(case_id)
         emptied: list[int] = []
 
         def write(connection: Connection) -> None:
@@ -214,7 +213,7 @@ class Store:
     def plans(self, study: str) -> tuple[FrozenPlan, ...]:
         """The plans that were recorded for a study, the first one first."""
         with self._reading() as connection:
-            rows = connection.execute(select(plan).where(plan.c.study == _column(study)).order_by(plan.c.seq)).all()
+            rows = connection.execute(select(plan).where(plan.c.study == column(study)).order_by(plan.c.seq)).all()
         return tuple(
             FrozenPlan(study, row.fingerprint, json.loads(row.document), row.frozen_at, row.code, row.responses_before) for row in rows
         )
@@ -254,7 +253,7 @@ class Store:
             wrong = [line for line in connection.execute(text("PRAGMA integrity_check")).scalars() if line != "ok"]
             if not wrong:
                 lost = len(connection.execute(text("PRAGMA foreign_key_check")).all())
-                changed = sum(name != _hash(body) for name, body in connection.execute(select(content).where(content.c.text.is_not(None))))
+                changed = sum(name != hashed(body) for name, body in connection.execute(select(content).where(content.c.text.is_not(None))))
                 wrong += [f"{lost} rows point at a text that is not there"] if lost else []
                 wrong += [f"{changed} texts were changed after they were stored"] if changed else []
         return "\n".join(wrong) or "ok"
@@ -327,7 +326,7 @@ class Store:
                     return
                 group = [first]
                 # what arrives during a commit makes up the next group, so nobody waits for company
-                while len(group) < GROUP_ROWS:
+                while len(group) < GROUP:
                     try:
                         entry = self._queue.get_nowait()
                     except queue.Empty:
@@ -350,15 +349,15 @@ class Store:
                 connection = connection or self._engine.connect()
                 with connection.begin():
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    waiting: list[_Rows] = []
+                    waiting = Rows()
                     for write, _ in group:
-                        if isinstance(write, _Rows):
-                            waiting.append(write)
+                        if isinstance(write, Rows):
+                            waiting.extend(write)
                             continue
-                        _add(connection, waiting)
-                        waiting = []
+                        self._adding.add(connection, waiting)
+                        waiting = Rows()
                         write(connection)
-                    _add(connection, waiting)
+                    self._adding.add(connection, waiting)
         except (IntegrityError, ProgrammingError) as error:
             _settle(group, error)  # our bug
         except DatabaseError as error:
@@ -381,47 +380,6 @@ def _settle(group: list[tuple[Write, Future[None]]], error: BaseException | None
             future.set_exception(error)
 
 
-def _add(connection: Connection, waiting: list[_Rows]) -> None:
-    """Adds rows table by table, in their order, many at a time."""
-    bodies: dict[str, str] = {}
-    by_table: dict[str, tuple[Table, list[dict[str, Any]]]] = {}
-    for rows in waiting:
-        row = dict(rows.row)
-        if rows.body is not None:
-            row["record"] = _hash(rows.body)
-            bodies[row["record"]] = rows.body
-        by_table.setdefault(rows.table.name, (rows.table, []))[1].append(row)
-    _add_bodies(connection, bodies)
-    for table, rows_of in by_table.values():
-        connection.execute(insert(table), rows_of)
-
-
-def _add_bodies(connection: Connection, bodies: Mapping[str, str]) -> None:
-    """Adds texts under their hashes. A text that was forgotten and is said again is there again."""
-    if bodies:
-        connection.execute(_ADD_BODIES, [{"hash": name, "text": body} for name, body in bodies.items()])
-
-
-def _grade_row(record: Grade) -> _Rows:
-    row = _row(
-        key=record.key,
-        case_id=record.case_id,
-        criterion=record.criterion,
-        grader=record.grader,
-        rater=record.rater,
-        repeat=record.repeat,
-        failure=record.failure.kind if record.failure else None,
-        source=record.source,
-        usd=record.answer.cost_usd if record.answer else None,
-        at=record.at,
-    )
-    return _Rows(grade, row, documents.write(record))
-
-
-def _add_grades(connection: Connection, records: Sequence[Grade]) -> None:
-    _add(connection, [_grade_row(record) for record in records])
-
-
 def _forget_in_plans(connection: Connection, case_id: str) -> int:
     """Takes a case's id out of the frozen plans. Returns how many of them named it."""
     renamed = 0
@@ -438,25 +396,8 @@ def _forget_in_plans(connection: Connection, case_id: str) -> int:
     return renamed
 
 
-def _row(**values: Any) -> dict[str, Any]:
-    """The columns of a row, as SQLite takes them. `ValueError` for a number that has no room there."""
-    for name, value in values.items():
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise ValueError(f"{name} is too large for the store: {value}")
-    return {name: _column(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def _column(words: str) -> str:
-    """A text for a column that is searched. Half characters, which no file holds, and NUL, which ends a text, are spelt out."""
-    return words.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _hash(body: str) -> str:
-    return hashlib.sha256(body.encode("ascii")).hexdigest()
-
-
 def _chunks(keys: Iterable[str]) -> Iterator[Any]:
     """The keys as small tables with the column `value`. One JSON text each, so that their number is no matter."""
     rest = iter(keys)
-    while chunk := [_column(key) for key in islice(rest, CHUNK)]:
+    while chunk := [column(key) for key in islice(rest, CHUNK)]:
         yield func.json_each(json.dumps(chunk)).table_valued("value")

@@ -1,19 +1,26 @@
-"""Records as JSON text and back. The text is ASCII, so no character a model can say ever breaks a row."""
+"""Records as JSON text and back. The text is UTF-8 that any file holds: half characters and NUL are spelt out in it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import fields
+from math import isfinite
 from typing import Any
+
+import orjson
 
 from fairmark.records import Answer, Failure, Grade, Response, Span, Usage
 
 _FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in (Response, Grade, Answer, Failure, Usage, Span)}
 
 
-def write(record: Response | Grade) -> str:
+def write(record: Response | Grade) -> bytes:
     """The record as one JSON text. `ValueError` for NaN and infinity, which no record may hold."""
-    return _encode(record)
+    _no_nan(record)  # which orjson would write as null
+    try:
+        return orjson.dumps(record)
+    except orjson.JSONEncodeError:  # half characters, numbers over 64 bits, or what is no record
+        return _encode(record).encode("ascii")
 
 
 def read_response(text: str) -> Response:
@@ -34,6 +41,23 @@ def read_grade(text: str) -> Grade:
             "level_order": tuple(found["level_order"]),
         }
     )
+
+
+def _no_nan(record: Response | Grade) -> None:
+    numbers: list[Any] = []
+    if isinstance(record, Grade):
+        numbers += (record.confidence, record.seconds)
+    if record.failure is not None:
+        numbers.append(record.failure.retry_after)
+    if (answer := record.answer) is not None:
+        numbers += (answer.cost_usd, answer.seconds)
+        if isinstance(usage := answer.usage, Usage):
+            numbers += (usage.input_tokens, usage.cached_tokens, usage.output_tokens)
+        if answer.logprobs is not None:
+            numbers += (value for _, value in answer.logprobs)
+    for number in numbers:
+        if isinstance(number, float) and not isfinite(number):
+            raise ValueError(f"{number} is no JSON: no record may hold it")
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -56,7 +56,7 @@ class PeopleRows:
         self,
         put: Callable[[Callable[[Connection], None]], Future[None]],
         reading: Callable[[], AbstractContextManager[Connection]],
-        add_bodies: Callable[[Connection, Mapping[str, str]], None],
+        add_bodies: Callable[[Connection, Sequence[tuple[str, str]]], None],
         add_grades: Callable[[Connection, Sequence[Grade]], None],
         hashed: Callable[[str], str],
         column: Callable[[str], str],
@@ -122,7 +122,7 @@ class PeopleRows:
             if base is not None and base != version:
                 found.append(Posted(version, False, False))
                 return
-            self._add_bodies(connection, {name: body})
+            self._add_bodies(connection, [(name, body)])
             connection.execute(_ADD_ACT, row)
             self._add_grades(connection, grades)
             found.append(Posted(version + 1, True, True))
