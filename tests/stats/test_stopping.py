@@ -521,4 +521,4 @@ def test_the_plans_own_process_is_the_engine() -> None:
     engine = EProcess(0.8, low=0.0, fractions=fractions, weights=weights)
     path = engine.update(np.array(x))
     found = fed(one, x)
-    assert [e for _, e, _ in found.path] == pytest.approx(path / math.log(10))
+    assert [e for _, e, _, _ in found.path] == pytest.approx(path / math.log(10))

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -24,7 +24,7 @@ from fairmark.stats.intervals import SMALLEST_ALPHA, FloatArray, IntArray, Inter
 from fairmark.stats.paired import PairedIntervals
 from fairmark.stats.power import paired_sample_size, smallest_visible_rate
 from fairmark.stats.proportions import clopper_pearson
-from fairmark.stats.sequential import CERTAIN, EProcess, bets, confidence_sequence, growth_optimal_bet
+from fairmark.stats.sequential import CERTAIN, TINY, EProcess, bets, confidence_sequence, growth_optimal_bet
 
 T = TypeVar("T")
 Kind = Literal["rate", "paired", "mean"]
@@ -43,6 +43,7 @@ BLOCK = 400_000  # values simulated at once; each has a wealth for every bet
 PATH_POINTS = 200
 NODES = 96  # of the quadrature for planned looks
 WORTH_A_WARNING = 0.05  # share of missing marks
+KEPT_FACTORS = 1_000  # kinds of units whose factors are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class StoppingResult(Result):
     decided_at: int | None  # unit with which it was decided; later ones were in flight
     method: str
     order_digest: str
-    path: tuple[tuple[int, float, float], ...] = ()  # units, log10 e against the margin and against the effect worth finding
+    path: tuple[tuple[int, float, float, float], ...] = ()  # units, log10 of the e that supports, that refutes, that rules the effect out
     warnings: tuple[str, ...] = ()
     refused: Refusal | None = None
 
@@ -563,6 +564,59 @@ class _Processes:
         return support.update(worst, sizes), refute.update(mirrored, sizes), rule_out.update(mirrored, sizes)
 
 
+class _Wealth:
+    """The three e-processes of one run, fed a unit at a time, so that nothing depends on how many units come at once.
+
+    The same as `_Processes` does over arrays; the logs of the factors are kept, because answers are mostly alike.
+    """
+
+    def __init__(self, plan: StoppingPlan) -> None:
+        m0, m1, total = _oriented(plan, plan.null), _oriented(plan, plan.alternative), plan.low + plan.high
+        self.plan, self.total, self.largest = plan, total, plan.largest_cluster or 1
+        self.room: FloatArray = np.array([m0, total - m0, total - m1]) - plan.low
+        designs = [bets(design) for design in (plan.bet_support, plan.bet_refute, plan.bet_rule_out)]
+        self.fractions: FloatArray = np.stack([fractions for fractions, _ in designs])
+        self.logs: FloatArray = np.log(np.stack([weights for _, weights in designs]))
+        self.now, self.most = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
+        self.count, self.gained = 0, np.zeros(3)
+        self.factors: dict[tuple[float, float, int], FloatArray] = {}
+
+    def take(self, worst: float, best: float, size: int) -> None:
+        """One more unit: its total seen from the claim's side at worst and at best, and its number of cases, which may be none."""
+        proven: list[bool] | None = None
+        if self.plan.bank is None:
+            key = worst, best, size
+            factors = self.factors.get(key)
+            if factors is None:
+                factors = self._factors(self._gain(worst, best, size), self.room, size)
+                if len(self.factors) < KEPT_FACTORS:
+                    self.factors[key] = factors
+        else:
+            left, whole, gain = self.plan.bank - self.count, self.plan.bank * self.room, self._gain(worst, best, size)
+            if left < 1:
+                raise ValueError(f"a bank of {self.plan.bank} cases has no case number {self.count + 1}")
+            factors = self._factors(gain, np.maximum((whole - self.gained) / left, TINY), size)
+            self.gained = self.gained + gain
+            proven = (self.gained > whole + TINY * self.plan.bank).tolist()
+        self.count += 1
+        self.logs += factors
+        peak = self.logs.max(axis=1)
+        added = np.exp(self.logs - peak[:, None]).sum(axis=1)
+        logs = [min(top + math.log(sum_), CERTAIN) for top, sum_ in zip(peak.tolist(), added.tolist(), strict=True)]
+        if proven is not None:
+            logs = [CERTAIN if known else log for log, known in zip(logs, proven, strict=True)]
+        self.now = (logs[0], logs[1], logs[2])
+        self.most = (max(self.most[0], logs[0]), max(self.most[1], logs[1]), max(self.most[2], logs[2]))
+
+    def _gain(self, worst: float, best: float, size: int) -> FloatArray:
+        least, mirrored = self.plan.low * size, self.total * size - best
+        return np.array([worst - least, mirrored - least, mirrored - least])
+
+    def _factors(self, gain: FloatArray, room: FloatArray, size: int) -> FloatArray:
+        step = gain / self.largest / room - size / self.largest
+        return np.log(1 + self.fractions * step[:, None])
+
+
 class Stopping:
     """One claim while its cases come in: `update` takes units in the recorded order and says whether to go on.
 
@@ -582,12 +636,14 @@ class Stopping:
         self._start()
 
     def _start(self) -> None:
-        self._processes = _Processes(self.plan)
-        self._worst: list[FloatArray] = []  # the cases of each unit, seen from the claim's side
-        self._best: list[FloatArray] = []
+        self._wealth = _Wealth(self.plan)
+        self._worst: list[float] = []  # the cases of all units, seen from the claim's side
+        self._best: list[float] = []
+        self._sizes: list[int] = []  # cases of each unit
+        self._totals: list[tuple[float, float]] = []  # of each unit, at worst and at best
         self._marked_total, self._missing, self._beyond = 0.0, 0, 0
         self._decided_at: int | None = None
-        self._paths: list[FloatArray] = []  # log E against the margin and against the effect worth finding
+        self._path: list[tuple[float, float, float]] = []  # log E that supports, that refutes, and that rules the effect out
         self._looks: list[tuple[float, float, float]] = []  # p that supports, refutes and rules out, at each planned look
         self._looked = Interval(self.plan.low, self.plan.high)  # what all of them left
         self._at_cap: tuple[float, float, float] | None = None  # the same p of the one fixed test
@@ -597,35 +653,39 @@ class Stopping:
     def update(self, units: Iterable[Unit], *, fingerprint: str | None = None) -> State:
         """Where the claim stands after these further units, each a value, None for a missing mark, or a cluster's values.
 
-        Repeats of a case are averaged first. Refused with values off the scale (`OFF_SCALE`, NaN among them) and with a
+        Repeats of a case are averaged first. A unit to which what is measured does not apply is `()`: it takes its place and
+        says nothing. Refused with values off the scale (`OFF_SCALE`, NaN among them) and with a
         cluster larger than declared (`CLUSTER_TOO_LARGE`).
         """
         if fingerprint is not None and fingerprint != self._fingerprint:
-            self._given_up += len(self._worst)
+            self._given_up += len(self._sizes)
             self._fingerprint = fingerprint
             self._start()
-        plan, first = self.plan, len(self._worst)
+        plan = self.plan
         for unit in units:
             if self._refused is not None:
                 break
-            if len(self._worst) == plan.n_max:
+            if len(self._sizes) == plan.n_max:
                 self._beyond += 1
-                continue
-            self._take(unit)
-        if len(self._worst) > first:
-            if plan.mode == "planned-looks":
-                self._look(first)
-            else:
-                self._bet(first)
-        if self._refused is None and self._p[0] <= plan.alpha and self._p[1] <= plan.alpha:
+            elif self._take(unit):
+                self._judge()
+        return self.state
+
+    def _judge(self) -> None:
+        """What the unit that was taken in last changes."""
+        plan, n = self.plan, len(self._sizes)
+        if plan.mode == "planned-looks":
+            self._look(n)
+        else:
+            self._bet(n)
+        if self._p[0] <= plan.alpha and self._p[1] <= plan.alpha:
             self._refused = Refusal(
                 "CONTRADICTION",
                 "early units say one thing and later ones the opposite, as an order that is not random would make them",
                 "see whether cases are sorted or what is measured has changed, and start anew in a random order",
             )
-        if self._decided_at is None and self.state not in ("open", "refused"):
-            self._decided_at = len(self._worst)
-        return self.state
+        elif self._decided_at is None and self.state != "open":
+            self._decided_at = n
 
     @property
     def state(self) -> State:
@@ -638,84 +698,93 @@ class Stopping:
             return "refuted"
         if self._may_rule_out and self._p[2] <= plan.beta:
             return "ruled-out"
-        return "capped" if len(self._worst) == plan.n_max else "open"
+        return "capped" if len(self._sizes) == plan.n_max else "open"
 
     @property
     def _may_rule_out(self) -> bool:
         return self.plan.mode != "finite-bank"
 
-    def _take(self, unit: Unit) -> None:
+    def _take(self, unit: Unit) -> bool:
+        """Whether the unit is taken in; where not, the whole claim is refused."""
         plan = self.plan
-        if isinstance(unit, (Sequence, np.ndarray)):
-            if plan.largest_cluster is None:
-                raise ValueError("a unit is one case here: declare largest_cluster to hand over clusters")
+        cases: Sequence[float | None]
+        if unit is None or isinstance(unit, float) or not isinstance(unit, (Sequence, np.ndarray)):
+            cases = (unit,)
+        else:
             cases = list(unit)
-            if len(cases) > plan.largest_cluster:
+            if plan.largest_cluster is None and (cases or plan.bank is not None):
+                raise ValueError("a unit is one case here: declare largest_cluster to hand over clusters")
+            if plan.largest_cluster is not None and len(cases) > plan.largest_cluster:
                 self._refused = Refusal(
                     "CLUSTER_TOO_LARGE",
                     f"a cluster holds {len(cases)} cases, and the plan says at most {plan.largest_cluster}",
                     "declare the size of the largest cluster before the run",
                 )
-                return
-        else:
-            cases = [unit]
-        marked = [float(case) for case in cases if case is not None]
-        if not all(plan.low <= case <= plan.high for case in marked):
-            scale = f"{plan.low:g} to {plan.high:g}"
-            self._refused = Refusal("OFF_SCALE", f"a value lies outside {scale}", f"bring the values to the scale {scale}")
-            return
-        missing = len(cases) - len(marked)
+                return False
+        low, high, worst, best, missing = plan.low, plan.high, 0.0, 0.0, 0
+        for case in cases:
+            if case is None:
+                missing += 1
+            elif not low <= case <= high:
+                scale = f"{low:g} to {high:g}"
+                self._refused = Refusal("OFF_SCALE", f"a value lies outside {scale}", f"bring the values to the scale {scale}")
+                return False
+        for case in sorted(float(case) for case in cases if case is not None):
+            seen = case if plan.above else low + high - case
+            worst += seen
+            best += seen
+            self._worst.append(seen)
+            self._best.append(seen)
+            self._marked_total += case
+        for _ in range(missing):
+            worst += low
+            best += high
+            self._worst.append(low)
+            self._best.append(high)
         self._missing += missing
-        self._marked_total += sum(marked)
-        seen = [_oriented(plan, case) for case in marked]
-        self._worst.append(np.array(seen + [plan.low] * missing, dtype=np.float64))
-        self._best.append(np.array(seen + [plan.high] * missing, dtype=np.float64))
+        self._sizes.append(len(cases))
+        self._totals.append((worst, best))
+        return True
 
-    def _bet(self, first: int) -> None:
-        """The e-processes take the units from `first` on."""
-        plan, worst, best = self.plan, self._worst[first:], self._best[first:]
-        sizes = np.array([len(one) for one in worst]) if plan.largest_cluster is not None else None
-        worst_totals, best_totals = (np.array([one.sum() for one in values]) for values in (worst, best))
-        support, refute, rule_out = self._processes.update(worst_totals, best_totals, sizes)
-        self._paths.append(np.stack([support, rule_out]))
-        crossed = np.maximum(support, refute) >= -math.log(plan.alpha_e)
-        if self._may_rule_out:
-            crossed |= rule_out >= -math.log(plan.beta_e)
-        if self._decided_at is None and bool(crossed.any()):
-            self._decided_at = first + int(np.argmax(crossed)) + 1
-        p = [math.exp(-float(process.log_max)) for process in self._processes.each]
+    def _bet(self, n: int) -> None:
+        """The e-processes take the last unit."""
+        plan = self.plan
+        self._wealth.take(*self._totals[-1], self._sizes[-1])
+        self._path.append(self._wealth.now)
+        p = [math.exp(-log) for log in self._wealth.most]
         if plan.mode == "hybrid":
-            if len(self._worst) == plan.n_max:
-                self._at_cap, _ = self._fixed_says(plan.n_max, plan.alpha / 2)
+            if n == plan.n_max:
+                self._at_cap, _ = self._fixed_says(n, plan.alpha / 2)
             p = [min(1.0, 2 * min(e, 1.0 if self._at_cap is None else self._at_cap[i])) for i, e in enumerate(p)]
         self._p = (p[0], p[1], p[2])
 
-    def _look(self, first: int) -> None:
-        """The planned looks that fall on the units from `first` on."""
+    def _look(self, n: int) -> None:
+        """The planned look that falls on the last unit, if one does."""
         plan = self.plan
+        if n not in plan.looks:
+            return
+        place = plan.looks.index(n)
+        level, rule_out = plan.look_levels[place], plan.rule_out_levels[place]
         shares = [look / plan.n_max for look in plan.looks]
-        for look, level, rule_out in zip(plan.looks, plan.look_levels, plan.rule_out_levels, strict=True):
-            if not first < look <= len(self._worst):
-                continue
-            p, found = self._fixed_says(look, level)
-            self._looks.append(p)
-            self._looked = Interval(max(self._looked.low, found.low), min(self._looked.high, found.high))
-            support, refute, against = zip(*self._looks, strict=True)
-            self._p = (
-                _repeated_p(shares, support, plan.alpha),
-                _repeated_p(shares, refute, plan.alpha),
-                _repeated_p(shares, against, plan.beta),
-            )
-            if self._decided_at is None and (min(p[:2]) <= level or p[2] <= rule_out):
-                self._decided_at = look
+        p, found = self._fixed_says(n, level)
+        self._looks.append(p)
+        self._looked = Interval(max(self._looked.low, found.low), min(self._looked.high, found.high))
+        support, refute, against = zip(*self._looks, strict=True)
+        self._p = (
+            _repeated_p(shares, support, plan.alpha),
+            _repeated_p(shares, refute, plan.alpha),
+            _repeated_p(shares, against, plan.beta),
+        )
+        if self._decided_at is None and (min(p[:2]) <= level or p[2] <= rule_out):
+            self._decided_at = n
 
     def _fixed_says(self, units: int, alpha: float) -> tuple[tuple[float, float, float], Interval]:
         """The three p of the fixed test on the first units and its interval, missing marks at their worst and at their best."""
         plan = self.plan
 
-        def one(values: list[FloatArray]) -> IntervalAt:
-            y = np.concatenate(values[:units])
-            cluster = np.repeat(np.arange(units), [len(value) for value in values[:units]]) if plan.largest_cluster is not None else None
+        def one(values: list[float]) -> IntervalAt:
+            y = np.array(values[: sum(self._sizes[:units])])
+            cluster = np.repeat(np.arange(units), self._sizes[:units]) if plan.largest_cluster is not None else None
             at = self._fixed(y if plan.above else plan.low + plan.high - y, cluster)
             if isinstance(at, Refusal):
                 return lambda level: Interval(plan.low, plan.high)
@@ -730,27 +799,59 @@ class Stopping:
         )
         return p, Interval(low_at(1 - 2 * alpha).low, high_at(1 - 2 * alpha).high)
 
+    # ------------------------------------------------------------ where it stands, at little cost
+
+    @property
+    def n_units(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def n_max(self) -> int:
+        return self.plan.n_max
+
+    @property
+    def refused(self) -> Refusal | None:
+        return self._refused
+
+    @property
+    def p_support(self) -> float:
+        """Valid at whatever moment it is read."""
+        return max(self._p[0], SMALLEST_ALPHA)
+
+    @property
+    def p_refute(self) -> float:
+        return max(self._p[1], SMALLEST_ALPHA)
+
+    # ------------------------------------------------------------ the whole account
+
+    def interval(self, alpha: float) -> Interval:
+        """The interval whose ends are each valid at the one-sided level alpha, at whatever moment it is read.
+
+        It lies beyond the margin exactly where `p_support`, or `p_refute`, is at most alpha. Planned looks know the alpha of
+        their plan only (`ValueError` for another).
+        """
+        plan, interval = self.plan, self._looked
+        if plan.mode != "planned-looks":
+            interval = self._sequence([self.n_units], alpha / 2 if plan.mode == "hybrid" else alpha)[0]
+        elif alpha != plan.alpha:
+            raise ValueError("planned looks are taken at the alpha of their plan")
+        if self._at_cap is not None:
+            _, fixed = self._fixed_says(self.n_units, alpha / 2)
+            interval = Interval(max(interval.low, fixed.low), min(interval.high, fixed.high))
+        # what decides is what bounds, but the bisection ends a hair before the border
+        past, short = math.nextafter(self._margin, math.inf), math.nextafter(self._margin, -math.inf)
+        low = max(interval.low, past) if self._p[0] <= alpha else min(interval.low, self._margin)
+        high = min(interval.high, short) if self._p[1] <= alpha else max(interval.high, self._margin)
+        return _oriented_interval(plan, Interval(low, high))
+
     def result(self) -> StoppingResult:
         """The whole account of where the claim stands now."""
-        plan, n, state = self.plan, len(self._worst), self.state
-        cases = sum(len(one) for one in self._worst)
+        plan, n, state = self.plan, self.n_units, self.state
+        cases = len(self._worst)
         marked = cases - self._missing
-        processes = None if plan.mode == "planned-looks" else self._processes.each
-        shown: Interval | None = None
-        alone: Interval | None = None
-        if state != "refused":
-            interval = self._looked
-            if processes:
-                interval = self._sequence([n])[0]
-                alone = _oriented_interval(plan, interval)
-            if self._at_cap is not None:
-                _, fixed = self._fixed_says(n, plan.alpha / 2)
-                interval = Interval(max(interval.low, fixed.low), min(interval.high, fixed.high))
-            # what decides is what bounds, but the bisection ends a hair before the border
-            past, short = math.nextafter(self._margin, math.inf), math.nextafter(self._margin, -math.inf)
-            low = max(interval.low, past) if state == "supported" else min(interval.low, self._margin)
-            high = min(interval.high, short) if state == "refuted" else max(interval.high, self._margin)
-            shown = _oriented_interval(plan, Interval(low, high))
+        wealth = None if plan.mode == "planned-looks" else self._wealth
+        shown = self.interval(plan.alpha) if state != "refused" else None
+        alone = _oriented_interval(plan, self._sequence([n], plan.alpha_e)[0]) if state != "refused" and wealth else None
         return StoppingResult(
             state=state,
             verdict="supported" if state == "supported" else "refuted" if state == "refuted" else "undecided",
@@ -762,47 +863,53 @@ class Stopping:
             confidence_level=1 - 2 * plan.alpha,
             sequence_low=alone.low if alone else None,
             sequence_high=alone.high if alone else None,
-            p_support=max(self._p[0], SMALLEST_ALPHA),
-            p_refute=max(self._p[1], SMALLEST_ALPHA),
+            p_support=self.p_support,
+            p_refute=self.p_refute,
             p_rule_out=max(self._p[2], SMALLEST_ALPHA),
             p_fixed=self._at_cap[0] if self._at_cap else None,
-            e_value=math.exp(float(processes[0].log_now)) if processes else None,
-            e_max=math.exp(float(processes[0].log_max)) if processes else None,
-            e_rule_out=math.exp(float(processes[2].log_max)) if processes else None,
+            e_value=math.exp(wealth.now[0]) if wealth else None,
+            e_max=math.exp(wealth.most[0]) if wealth else None,
+            e_rule_out=math.exp(wealth.most[2]) if wealth else None,
             n_units=n,
             n_cases=cases,
             n_missing=self._missing,
             n_max=plan.n_max,
             decided_at=self._decided_at if state not in ("open", "refused") else None,
-            method=f"{plan.mode}, e-process" if processes else "planned looks, O'Brien-Fleming spending",
+            method=f"{plan.mode}, e-process" if wealth else "planned looks, O'Brien-Fleming spending",
             order_digest=plan.order_digest,
             path=self._thinned(),
             warnings=self._warnings(state, n, cases),
             refused=self._refused,
         )
 
-    def _thinned(self) -> tuple[tuple[int, float, float], ...]:
-        """The paths at equal distances, the last point always among them."""
-        if not self._paths:
-            return ()
-        path = np.concatenate(self._paths, axis=1) / math.log(10)
-        n = path.shape[1]
-        kept = np.arange(n - 1, -1, -math.ceil(n / PATH_POINTS))[::-1]
+    def _thinned(self) -> tuple[tuple[int, float, float, float], ...]:
+        """The paths at equal distances, the last point and that of the decision always among them."""
+        n = len(self._path)
+        step = math.ceil(n / (PATH_POINTS - 1))
+        kept = set(range(n - 1, -1, -step)) if n else set()
+        if self._decided_at is not None and n:
+            kept.add(min(self._decided_at, n) - 1)
         floor = -CERTAIN / math.log(10)  # of a bet that lost everything
-        return tuple((int(place) + 1, max(float(path[0, place]), floor), max(float(path[1, place]), floor)) for place in kept)
 
-    def _sequence(self, at: Sequence[int]) -> tuple[Interval, ...]:
+        def point(place: int) -> tuple[int, float, float, float]:
+            support, refute, rule_out = (max(log / math.log(10), floor) for log in self._path[place])
+            return place + 1, support, refute, rule_out
+
+        return tuple(point(place) for place in sorted(kept))
+
+    def _sequence(self, at: Sequence[int], alpha: float) -> tuple[Interval, ...]:
         """The confidence sequence from the claim's side after each number of units, with missing marks at their worst and best."""
         plan = self.plan
-        sizes = np.array([len(one) for one in self._worst], dtype=np.int64) if plan.largest_cluster else None
+        sizes = np.array(self._sizes, dtype=np.int64) if plan.largest_cluster or 0 in self._sizes else None
+        totals = np.array(self._totals, dtype=np.float64).reshape(-1, 2)
 
-        def ends(values: list[FloatArray]) -> tuple[Interval, ...]:
+        def ends(totals: FloatArray) -> tuple[Interval, ...]:
             return confidence_sequence(
-                np.array([one.sum() for one in values], dtype=np.float64),
+                totals,
                 sizes,
                 low=plan.low,
                 high=plan.high,
-                alpha=plan.alpha_e,
+                alpha=alpha,
                 fractions=bets(plan.bet_support)[0],
                 fractions_above=bets(plan.bet_refute)[0],
                 largest=plan.largest_cluster or 1,
@@ -810,13 +917,13 @@ class Stopping:
                 at=at,
             )
 
-        worst = ends(self._worst)
-        best = worst if self._missing == 0 else ends(self._best)
+        worst = ends(totals[:, 0])
+        best = worst if self._missing == 0 else ends(totals[:, 1])
         return tuple(Interval(a.low, b.high) for a, b in zip(worst, best, strict=True))
 
     def sequence(self, at: Sequence[int]) -> tuple[Interval, ...]:
         """The confidence sequence after each number of units consumed, for a chart."""
-        return tuple(_oriented_interval(self.plan, one) for one in self._sequence(at))
+        return tuple(_oriented_interval(self.plan, one) for one in self._sequence(at, self.plan.alpha_e))
 
     def _say(self, state: State, n: int) -> str:
         plan = self.plan
@@ -997,7 +1104,24 @@ class Together(NamedTuple):
     open: tuple[int, ...]  # places of the claims that still need cases
 
 
-def stop_together(results: Sequence[StoppingResult], *, alpha: float = 0.025) -> Together:
+class Judged(Protocol):
+    """What `stop_together` reads of a claim: a `StoppingResult` has it, and a `Stopping` at less cost."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def n_units(self) -> int: ...
+    @property
+    def n_max(self) -> int: ...
+    @property
+    def p_support(self) -> float: ...
+    @property
+    def p_refute(self) -> float: ...
+    @property
+    def refused(self) -> Refusal | None: ...
+
+
+def stop_together(results: Sequence[Judged], *, alpha: float = 0.025) -> Together:
     """Whether a run with several primary claims may stop: only when each is decided at its Holm level, or capped.
 
     Each p is valid at whatever moment it is read, so Holm's step-down on them is as well; supports and refutations are two
