@@ -70,12 +70,11 @@ class _Counts:
     """What has come in and gone out since the last reset."""
 
     def __init__(self) -> None:
-        self.open = 0  # connections at this moment
         self.now = 0  # requests at this moment
         self.reset()
 
     def reset(self) -> None:
-        self.requests = self.answered = self.connections = self.repeated = self.unasked = 0
+        self.requests = self.answered = self.connections = self.repeated = self.unheard = 0
         self.most = self.now
         self.first = self.last = 0.0
         self.spent = time.process_time()
@@ -86,7 +85,7 @@ class _Counts:
             {
                 "requests": self.requests,
                 "answered": self.answered,
-                "connections": self.connections,  # opened since the reset
+                "connections": self.connections,  # over which something was asked for the first time
                 "in_flight": self.now,
                 "most_in_flight": self.most,
                 "first_request": self.first,  # seconds of the monotonic clock
@@ -94,7 +93,7 @@ class _Counts:
                 "phase": max(self.last - self.first, 0.0),
                 "cpu": time.process_time() - self.spent,  # seconds that the stub itself has used
                 "repeated_bodies": self.repeated,
-                "lost_connections": self.unasked,  # answers whose connection was gone
+                "lost_connections": self.unheard,  # answers whose connection was gone
             }
         )
 
@@ -132,14 +131,10 @@ class _Connection(asyncio.Protocol):
         self._counts, self._waiting, self._size = counts, waiting, size
         self._end = AFTER + (USAGE if usage else b"") + b"}"
         self._buffer = b""
+        self._fresh = True  # nothing has been asked over it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
-        self._counts.connections += 1
-        self._counts.open += 1
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._counts.open -= 1
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer + data if self._buffer else data
@@ -169,6 +164,8 @@ class _Connection(asyncio.Protocol):
             if not counts.requests:
                 counts.first = time.monotonic()
             counts.requests += 1
+            counts.connections += self._fresh
+            self._fresh = False
             counts.now += 1
             counts.most = max(counts.most, counts.now)
             mark = hash(body)
@@ -199,7 +196,7 @@ class _Connection(asyncio.Protocol):
         counts = self._counts
         counts.now -= 1
         if self._transport.is_closing():
-            counts.unasked += 1
+            counts.unheard += 1
             return
         self._transport.write(reply)
         counts.answered += 1
@@ -318,7 +315,7 @@ async def _ask_all(port: int, requests: int, in_flight: int) -> float:
 
 
 def measure() -> None:
-    """Print what the stub sustains in the two shapes that the runner is timed in."""
+    """Print what the stub sustains in the shapes that the runner is timed in."""
     pin(0)
     print(f"stub on core 1, raw client on core 0, {'uvloop' if uvloop else 'asyncio'}, Python {sys.version.split()[0]}")
     for delay, in_flight, requests in ((0.0, 100, 60_000), (0.05, 1000, 60_000), (0.05, 100, 6_000)):
@@ -326,9 +323,10 @@ def measure() -> None:
             seconds = _run(_ask_all(stub.port, requests, in_flight))
             counts = stub.counters()
         ideal = f", ideal {in_flight / delay:,.0f}" if delay else ""
+        cost = counts["cpu"] / requests
         print(
             f"{1000 * delay:3.0f} ms, {in_flight:5,} in flight: {requests / seconds:8,.0f} requests/s{ideal}; "
-            f"the stub used {1e6 * counts['cpu'] / requests:.0f} us of its core a request, so it sustains {requests / counts['cpu']:,.0f}/s; "
+            f"the stub used {1e6 * cost:.0f} us of its core a request, so it sustains {1 / cost:,.0f}/s; "
             f"most in flight {counts['most_in_flight']:,}, repeated bodies {counts['repeated_bodies']}"
         )
 
