@@ -41,3 +41,27 @@ def is_usable(page: Any, state: str) -> None:
         "[...document.querySelectorAll('dialog[open]')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)"
     )
     assert cut == [], state
+
+
+def is_seen_with_focus(page: Any, steps: int = 60) -> None:
+    """Whatever Tab leads to is not hidden behind what stays in its place, such as a bar at the foot (WCAG 2.4.11)."""
+    hidden: list[str] = []
+    for _ in range(steps):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              if (!at || at === document.body) return null;
+              const { left, right, top, bottom } = at.getBoundingClientRect();
+              const seen = [0.1, 0.5, 0.9].some((down) => [0.1, 0.5, 0.9].some((over) => {
+                const on = document.elementFromPoint(left + over * (right - left), top + down * (bottom - top));
+                return on && (at.contains(on) || on.contains(at));
+              }));
+              return seen ? "" : at.outerHTML.slice(0, 120);
+            }"""
+        )
+        if found is None:
+            break
+        if found:
+            hidden.append(found)
+    assert hidden == []

@@ -12,7 +12,7 @@ import pytest
 
 from fairmark.workbench import Workbench
 from tests.web.conftest import PEOPLE, Served, marked_bench
-from tests.web.everybody import in_every_way, is_usable, sized
+from tests.web.everybody import in_every_way, is_seen_with_focus, is_usable, sized
 from tests.web.test_marking_page import loses_the_first
 
 pytestmark = pytest.mark.browser
@@ -94,6 +94,7 @@ def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: 
     server = served(made)
     page = opened(browser, server, "cleo", "/settle", **sized(colours, width, zoom))
     is_usable(page, "to be settled")
+    is_seen_with_focus(page)
     page.keyboard.press("2")
     page.keyboard.press("r")
     page.keyboard.press("a")

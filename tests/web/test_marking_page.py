@@ -17,7 +17,7 @@ from fairmark.study import CalibrationItem, CalibrationSet, People
 from fairmark.workbench import Workbench
 from tests.bench import RUBRIC, Fake, bench, helpful
 from tests.web.conftest import Served, marked_bench, marked_study
-from tests.web.everybody import in_every_way, is_usable, sized
+from tests.web.everybody import in_every_way, is_seen_with_focus, is_usable, sized
 
 pytestmark = pytest.mark.browser
 
@@ -619,6 +619,9 @@ def test_axe_finds_no_violation_and_nothing_scrolls_sideways(served: Any, window
     is_usable(home, "home")
     home.close()  # two windows of one person are told of each other
     page = window(one)
+    is_seen_with_focus(page)
+    page.reload()
+    page.wait_for_selector("#status[data-word]")
     for state in tour(page):
         is_usable(page, state)
     desk = one.office.desk

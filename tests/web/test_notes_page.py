@@ -107,6 +107,81 @@ def test_all_notes_are_sorted_by_keyboard_and_undone(served: Start, browser: Any
     assert list(named(made)) == ["Curt"]
 
 
+def tab_to(page: Any, selector: str) -> None:
+    """Goes on by Tab until the one that is meant has the focus."""
+    for _ in range(60):
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+def press_and_wait(page: Any, key: str) -> None:
+    """Presses a key whose step the server stores, after which the page is loaded anew."""
+    with page.expect_navigation():
+        page.keyboard.press(key)
+    page.wait_for_selector("[data-ready]")
+
+
+def sorted_notes(made: Workbench) -> list[str]:
+    """The name of each card's code, in the order of the board; empty where there is none."""
+    board = coding(made).board("cleo")
+    names = {code.id: code.name for code in board.codes}
+    return [" ".join(sorted(names[code] for code in card.codes)) for card in board.cards]
+
+
+@pytest.mark.browser
+def test_codes_are_merged_and_split_by_keyboard(served: Start, browser: Any) -> None:
+    made = noted()
+    page = opened(browser, served(made), "cleo")
+    for name in ("Curt", "Rude", "Rude"):
+        page.keyboard.press("j")
+        page.keyboard.press("m")
+        page.keyboard.type(name)
+        press_and_wait(page, "Enter")
+    assert sorted_notes(made)[:3] == ["Curt", "Rude", "Rude"]
+
+    tab_to(page, "[data-name=Rude] [data-do=merge]")
+    page.keyboard.press("Enter")
+    page.keyboard.type("ru")  # itself
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=There is no other code of that name")
+    assert page.evaluate("document.activeElement.matches('[data-name=Rude] [data-do=merge]')")  # one goes on from here
+    page.keyboard.press("Enter")
+    page.keyboard.type("cu")
+    press_and_wait(page, "Enter")
+    assert sorted_notes(made)[:3] == ["Curt", "Curt", "Curt"] and list(named(made)) == ["Curt"]
+    press_and_wait(page, "u")
+    assert sorted_notes(made)[:3] == ["Curt", "Rude", "Rude"]
+    tab_to(page, "[data-name=Curt] [data-do=merge]")
+    page.keyboard.press("Space")
+    page.keyboard.type("rude")
+    press_and_wait(page, "Enter")
+    assert list(named(made)) == ["Rude"]
+
+    tab_to(page, "[data-name=Rude] [data-do=split]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Choose notes of “Rude” first")
+    first, second, *_ = coding(made).board("cleo").cards
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    for card in (first, second):
+        tab_to(page, f"[data-note='{card.id}'] input")
+        page.keyboard.press("x")
+    tab_to(page, "[data-name=Rude] [data-do=split]")
+    page.keyboard.press("Enter")
+    page.keyboard.type("rude")  # a name that is taken
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=already")
+    assert page.locator("input:checked").count() == 2  # what was chosen still is
+    page.keyboard.press("Enter")
+    page.keyboard.type("Says too little")
+    press_and_wait(page, "Enter")
+    assert sorted_notes(made)[:3] == ["Says too little", "Says too little", "Rude"]
+    press_and_wait(page, "u")
+    assert sorted_notes(made)[:3] == ["Rude", "Rude", "Rude"]
+
+
 @pytest.mark.browser
 @in_every_way
 def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: int, zoom: int) -> None:
