@@ -36,6 +36,7 @@ if __name__ == "__main__":
     del sys.modules["statistics"]
     import statistics
 
+from benchmarks.runner_peers import PEERS, surroundings
 from benchmarks.stub import PREFERRED, Running, pin, running, text_for
 
 HERE = Path(__file__).resolve().parent
@@ -220,12 +221,13 @@ def middle(runs: list[Timed]) -> Timed:
     return next((run for run in runs if run.trouble), None) or sorted(runs, key=lambda run: run.wall)[len(runs) // 2]
 
 
-HEADS = ("", *"wall s|ideal s|wall %|phase s|phase %|start s|end s|CPU s|CPU ms/req|MB|conns|flight|others %".split("|"))
-WIDTHS = (22, 8, 8, 7, 8, 8, 8, 7, 7, 11, 6, 6, 7, 9)
+COLUMNS = {"wall s": 8, "ideal s": 8, "wall %": 7, "phase s": 8, "phase %": 8, "start s": 8, "end s": 7}
+COLUMNS |= {"CPU s": 7, "CPU ms/req": 11, "MB": 6, "conns": 6, "flight": 7, "others %": 9}
 
 
-def line(fields: tuple[str, ...]) -> None:
-    print(fields[0].ljust(WIDTHS[0]) + "".join(field.rjust(width) for field, width in zip(fields[1:], WIDTHS[1:], strict=True)), flush=True)
+def line(name: str, *fields: str) -> None:
+    """One line of the table."""
+    print(name.ljust(22) + "".join(field.rjust(width) for field, width in zip(fields, COLUMNS.values(), strict=True)), flush=True)
 
 
 def show(name: str, run: Timed, ideal: float, requests: int) -> None:
@@ -239,7 +241,7 @@ def show(name: str, run: Timed, ideal: float, requests: int) -> None:
 
     parts = (said(run.wall), f"{ideal:.2f}", share(run.wall), said(run.phase), share(run.phase), said(run.start), said(run.end))
     cost = (f"{run.cpu:.2f}", f"{1000 * run.cpu / requests:.3f}", f"{run.mb:.0f}")
-    line((name, *parts, *cost, str(run.connections), str(run.most_in_flight), f"{100 * run.others:.0f}"))
+    line(name, *parts, *cost, str(run.connections), str(run.most_in_flight), f"{100 * run.others:.0f}")
     if run.trouble:
         print(f"    it does not count: {run.trouble}", flush=True)
 
@@ -298,7 +300,7 @@ def resumed(folder: Path, stub: Running) -> None:
 
 def ours(root: Path, cells: list[Cell], repeats: int) -> dict[str, Timed]:
     """Runs the cells, prints the table and then the bars."""
-    line(HEADS)
+    line("", *COLUMNS)
     found: dict[str, Timed] = {}
     for cell in cells:
         found[cell.name] = measure(cell, root, min(repeats, cell.repeats), resumed if cell is LARGE else None)
@@ -312,6 +314,39 @@ def ours(root: Path, cells: list[Cell], repeats: int) -> dict[str, Timed]:
         ratio = found[TWENTY.name].wall / found[TEN.name].wall
         bar(f"20,000 cases take at most {MOST_GROWTH} times as long as 10,000", ratio <= MOST_GROWTH, f"{ratio:.2f}")
     return found
+
+
+def theirs(root: Path, own: Timed) -> None:
+    """The cell of 2,000 exact cases through the other harnesses, once each, beside ours of this run."""
+    print()
+    line("", *COLUMNS)
+    ran: list[tuple[str, Timed]] = []
+    with running(DELAY) as stub:
+        for peer in PEERS:
+            version = peer.version()
+            if version is None:
+                print(f"{peer.name}: missing here (see benchmarks/runner_peers.sh)")
+                continue
+            with a_folder(root) as folder:
+                write_cases(folder / "cases.jsonl", EXACT.cases)
+                if peer.prepare:
+                    peer.prepare(folder, stub.url)
+                run = timed(peer.command(folder, stub.url, EXACT.in_flight), stub, folder=folder, env=surroundings(peer, folder, stub.url))
+                right = 0.0 if run.trouble else peer.right(folder, run.said)
+            if not run.trouble and (right, run.requests) != (1.0, EXACT.cases):
+                run = replace(run, trouble=f"{right:.3f} right, {run.requests} requests")
+            show(f"{peer.name} {version}", run, EXACT.ideal, EXACT.requests)
+            ran.append((peer.name, run))
+    print()
+    for name, run in ran:
+        if run.trouble or own.trouble:
+            print(f"       {name}: no ratio")
+            continue
+        least = LEAST_INSPECT if name == "inspect-ai" else LEAST_PEER
+        ratio = run.wall / own.wall
+        per_cpu = f"{run.cpu / own.cpu:.1f} times its samples a processor second"
+        rates = f"{EXACT.cases / own.wall:,.0f} and {EXACT.cases / run.wall:,.0f} samples/s"
+        bar(f"at least {least:.0f} times the samples a second of {name}", ratio >= least, f"{ratio:.1f} times ({rates}), {per_cpu}")
 
 
 def on_a_disk(given: str | None) -> Path:
@@ -359,9 +394,8 @@ def machine(root: Path) -> None:
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{os.cpu_count()} cores, {processor}, {platform.system()} {platform.release()}{load}")
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {', '.join(there)}")
-    print(
-        f"store on {file_system(root)}, where a sync takes {sync_ms(root):.2f} ms; stub on {'.venv-stub' if PREFERRED.exists() else 'this Python'}"
-    )
+    stub = "uvloop" if PREFERRED.exists() else "this Python"
+    print(f"store on {file_system(root)}, where a sync takes {sync_ms(root):.2f} ms; stub on {stub}")
     if len(getattr(os, "sched_getaffinity", lambda _: {0})(0)) < 2:
         print("only one core: the stub is in the way of what is timed")
     print()
@@ -389,7 +423,9 @@ def main() -> int:
         cells = [FIRST, EXACT, GRADED]
     else:
         cells = [FIRST, EXACT, GRADED, TEN, TEN_GRADED, TEN_FULL, TWENTY]
-    ours(root, cells, 1 if given.quick else REPEATS)
+    found = ours(root, cells, 1 if given.quick else REPEATS)
+    if given.peers and EXACT.name in found:
+        theirs(root, found[EXACT.name])
     print(f"\n{len(missed)} missed" if missed else "\nall held")
     return 1 if missed else 0
 
