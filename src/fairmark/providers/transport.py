@@ -7,25 +7,25 @@ no secret.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from fairmark import __version__
 from fairmark.providers.ingress import Unreadable, clip, decoded, read_json
 from fairmark.providers.secrets import Secrets
+from fairmark.providers.wire import Broken, Lost, Place, Proxy, ProxyRefused, TooLarge, Wire
 from fairmark.records import Failure, FailureKind, Json
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
 
 LARGEST_BODY = 20 * 2**20  # bytes, after decompression
 LONGEST_WAIT = 300.0  # seconds; what an endpoint may ask us to wait at most
-CONNECT_SECONDS = 30.0
-SILENCE_SECONDS = 900.0  # between two bytes; `calls` sets the deadline of the whole
 WHY_LENGTH = 300
 _ERROR_BODY = 16_384  # bytes of an error's body that are read for its message
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
@@ -39,72 +39,122 @@ class Reply:
     seconds: float  # from sending to the last byte
 
 
+_ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<netloc>(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/?#@\[\]]+))(?::(?P<port>[0-9]{1,5}))?)"
+    r"(?P<path>/[!-\"$->@-~]*)?(?P<query>\?[!-\"$-~]*)?(?:#.*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_PROXY = re.compile(r"(?P<scheme>https?)://(?:(?P<user>[^\s/?#@]*)@)?(?P<rest>[^\s/?#@]+)/?", re.IGNORECASE)
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_USUAL = {"user-agent": f"User-Agent: fairmark/{__version__}", "accept": "Accept: */*", "accept-encoding": "Accept-Encoding: gzip, deflate"}
+_OWN = {"content-length", "transfer-encoding", "proxy-authorization"}  # what the transport says itself
+_BODIED = {"POST", "PUT", "PATCH"}
+
+
 class Transport:
-    """Requests to one host over one session, which is opened in the running loop when it is first needed."""
+    """Requests to one host, over connections that are made in the running loop when they are first needed."""
 
     def __init__(self, host: str, secrets: Secrets, *, proxy: str | None = None) -> None:
         self.host = host
         self._secrets = secrets
         self._proxy = proxy
-        self._session: ClientSession | None = None
+        self._wires: dict[Place, Wire] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply | Failure:
         """Sends once. The address is sent as it is written, so it must be quoted already."""
-        import aiohttp
-        from yarl import URL
-
         begun = time.perf_counter()
+        address = _ADDRESS.fullmatch(url)
+        if address is None:
+            return self._failure("bad_request", "this is not an address that can be asked")
         try:
-            session = self._opened()
-            target = URL(url, encoded=True)
-            options = {"data": body, "headers": dict(headers), "allow_redirects": False, "proxy": self._proxy}
-            async with session.request(method, target, **options) as response:  # type: ignore[arg-type]
-                data = bytearray()
-                async for chunk in response.content.iter_any():
-                    data += chunk
-                    if len(data) > LARGEST_BODY:
-                        return self._failure("broken_reply", f"the reply is larger than {LARGEST_BODY // 2**20} MB")
-                status, said = response.status, {name.lower(): value for name, value in response.headers.items()}
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError) as error:
-            if isinstance(error, aiohttp.ClientHttpProxyError):
-                return self._failure("connection", f"the proxy answered with status {error.status}")
-            return self._failure("broken_reply", f"the reply broke off or is not HTTP ({type(error).__name__})")
+            wire = self._wire(address)
+            request = self._request(method, address, headers, body)
+        except ValueError as why:
+            return self._failure("bad_request", str(why))
+        try:
+            came = await wire.ask(method, request)
+        except TooLarge:
+            return self._failure("broken_reply", f"the reply is larger than {LARGEST_BODY // 2**20} MB")
+        except Broken as error:
+            return self._failure("broken_reply", f"the reply broke off or is not HTTP: {error}")
+        except ProxyRefused as error:
+            return self._failure("connection", str(error))
         except TimeoutError:
             return self._failure("timeout", "no answer in time")
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            return self._failure("bad_request", "this is not an address that can be asked")
-        except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        except ssl.SSLError as error:
             return self._failure("connection", f"no secure connection ({_reason(error)})")
-        except (aiohttp.ClientConnectorError, ConnectionError) as error:
-            return self._failure("connection", f"no connection ({_reason(error)})")
-        except (aiohttp.ClientError, OSError) as error:
+        except Lost as error:
             return self._failure("connection", f"the connection was lost ({_reason(error)})")
-        if 200 <= status < 300:
-            return Reply(bytes(data), time.perf_counter() - begun)
-        return refusal(status, said, bytes(data), host=self.host, secrets=self._secrets, now=time.time())
+        except OSError as error:
+            return self._failure("connection", f"no connection ({_reason(error)})")
+        if 200 <= came.status < 300:
+            return Reply(came.body, time.perf_counter() - begun)
+        return refusal(came.status, came.headers, came.body, host=self.host, secrets=self._secrets, now=time.time())
 
     async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
-            await session.close()
+        wires, self._wires = self._wires, {}
+        if self._loop is asyncio.get_running_loop():
+            for wire in wires.values():
+                await wire.close()
 
-    def _opened(self) -> ClientSession:
-        import aiohttp
-
+    def _wire(self, address: re.Match[str]) -> Wire:
         loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),  # how many are in flight is for `calls` to say
-                cookie_jar=aiohttp.DummyCookieJar(),  # no case may see what another one left behind
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
-                headers={"User-Agent": f"fairmark/{__version__}"},
-            )
-        return self._session
+        if self._loop is not loop:
+            self._loop, self._wires = loop, {}
+        place = _place(address)
+        wire = self._wires.get(place)
+        if wire is None:
+            proxy = _proxy(self._proxy) if self._proxy is not None else None
+            wire = self._wires[place] = Wire(place, proxy=proxy, largest=LARGEST_BODY)
+        return wire
+
+    def _request(self, method: str, address: re.Match[str], headers: Mapping[str, str], body: bytes | None) -> bytes:
+        target = (address["path"] or "/") + (address["query"] or "")
+        usual = dict(_USUAL)
+        lines = [""]
+        host = address["netloc"]
+        for name, value in headers.items():
+            if _NAME.fullmatch(name) is None or _UNSENDABLE.search(value) is not None:
+                raise ValueError(f"the header {name} would hold what no header may")
+            low = name.lower()
+            if low == "host":
+                host = value
+            elif low not in _OWN:
+                usual.pop(low, None)
+                lines.append(f"{name}: {value}")
+        if self._proxy is not None and address["scheme"].lower() == "http":
+            target = f"http://{address['netloc']}{target}"
+            said = _proxy(self._proxy).authorization
+            if said is not None:
+                lines.append(f"Proxy-Authorization: {said.decode('ascii')}")
+        if body is not None or method in _BODIED:
+            lines.append(f"Content-Length: {len(body or b'')}")
+        lines[0] = f"{method} {target} HTTP/1.1\r\nHost: {host}"
+        head = "\r\n".join([*lines, *usual.values(), "", ""]).encode("utf-8", "surrogateescape")
+        return head + body if body else head
 
     def _failure(self, kind: FailureKind, why: str) -> Failure:
         return Failure(kind, self.host, clip(self._secrets.redact(why), WHY_LENGTH))
+
+
+def _place(address: re.Match[str]) -> Place:
+    secure = address["scheme"].lower() == "https"
+    port = int(address["port"]) if address["port"] else 443 if secure else 80
+    return Place(address["six"] or address["host"], port, secure)
+
+
+def _proxy(written: str) -> Proxy:
+    """The proxy that a variable names. `ValueError` for one that cannot be used; it is not repeated, for it may hold a password."""
+    parts = _PROXY.fullmatch(written)
+    address = _ADDRESS.fullmatch(f"{parts['scheme']}://{parts['rest']}") if parts is not None else None
+    if parts is None or address is None:
+        raise ValueError("the proxy that the environment names is not of the form http://host:port")
+    if parts["user"] is None:
+        return Proxy(_place(address))
+    user, _, password = parts["user"].partition(":")
+    return Proxy(_place(address), b"Basic " + b64encode(f"{unquote(user)}:{unquote(password)}".encode()))
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, *, host: str, secrets: Secrets, now: float) -> Failure:
@@ -166,8 +216,10 @@ def _message(body: bytes) -> str:
     return decoded(body[:_ERROR_BODY]) if isinstance(value, (dict, list)) else str(value)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: OSError) -> str:
     """The operating system's words, because a library's message may hold the address with what was filled in."""
-    inner = getattr(error, "os_error", None) or error
-    said = getattr(inner, "strerror", None)
-    return str(said) if isinstance(said, str) and said else type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message)
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return str(getattr(error, "reason", None) or error.strerror)
+    return os.strerror(error.errno) if error.errno else "the other side closed it"
