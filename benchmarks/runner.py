@@ -20,7 +20,6 @@ import platform
 import resource
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,8 +32,6 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # instead of this folder, whose statistics.py hides the library's
-    del sys.modules["statistics"]
-    import statistics
 
 from benchmarks.runner_peers import PEERS, surroundings
 from benchmarks.stub import PREFERRED, Running, pin, running, text_for
@@ -369,7 +366,7 @@ def file_system(path: Path) -> str:
 
 
 def sync_ms(root: Path) -> float:
-    """Milliseconds that it takes until four kilobytes are on the disk; the median of thirty."""
+    """Milliseconds that it takes until four kilobytes are on the disk; the middle one of thirty."""
     took = []
     with tempfile.TemporaryFile(dir=root) as file:
         for _ in range(30):
@@ -378,7 +375,7 @@ def sync_ms(root: Path) -> float:
             file.flush()
             os.fsync(file.fileno())
             took.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took)
+    return sorted(took)[len(took) // 2]
 
 
 def machine(root: Path) -> None:

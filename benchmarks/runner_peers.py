@@ -7,6 +7,7 @@ end has to be right for every case, or its time does not count.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,8 +47,12 @@ def _bin(peer: str, name: str) -> str:
     return str(ROOT / f".venv-{peer}" / "bin" / name)
 
 
+def _inspect_files(folder: Path, _: str) -> None:
+    shutil.copy(HERE / "peers" / "inspect_work.py", folder)  # it reads tasks below the working folder alone
+
+
 def _inspect(folder: Path, url: str, in_flight: int) -> list[str]:
-    command = [_bin("inspect-ai", "inspect"), "eval", str(HERE / "peers" / "inspect_work.py"), "-T", f"cases={folder / 'cases.jsonl'}"]
+    command = [_bin("inspect-ai", "inspect"), "eval", "inspect_work.py", "-T", f"cases={folder / 'cases.jsonl'}"]
     command += ["--model", "openai-api/stub/m", "--model-base-url", url, "--log-dir", str(folder / "logs"), "--display", "none"]
     return [*command, "--max-connections", str(in_flight), "--max-samples", str(in_flight)]
 
@@ -123,7 +128,7 @@ def _promptfoo_right(folder: Path, _: str) -> float:
 
 
 PEERS = (
-    Peer("inspect-ai", _inspect, _inspect_right, env={"STUB_API_KEY": "stub"}),
+    Peer("inspect-ai", _inspect, _inspect_right, _inspect_files, {"STUB_API_KEY": "stub"}),
     Peer(
         "promptfoo",
         _promptfoo,
@@ -152,4 +157,4 @@ def surroundings(peer: Peer, folder: Path, url: str) -> dict[str, str]:
     """The environment variables of a peer: whatever it writes at home goes into the folder of the work."""
     at_home = {"HOME": folder, "HF_HOME": folder / "hf", "PROMPTFOO_CONFIG_DIR": folder / "promptfoo", "XDG_CACHE_HOME": folder / "cache"}
     places = {name: str(path) for name, path in at_home.items()}
-    return {**places, "STUB_BASE_URL": url, "RUBRICON_BASE_URL": url, "PYTHONPATH": "", **peer.env}
+    return {**places, "STUB_BASE_URL": url, "RUBRICON_BASE_URL": url, "PYTHONPATH": "", "OPENAI_API_KEY": "stub", **peer.env}
