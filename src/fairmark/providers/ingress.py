@@ -23,6 +23,15 @@ class Unreadable(ValueError):
 
 def visible(text: str) -> str:
     """The text with lone surrogates and NULs as visible escapes."""
+    if "\0" not in text:
+        if text.isascii():
+            return text
+        try:
+            text.encode()  # a tenth of the time of looking for what cannot be encoded
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
     return _UNSTORABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 
 from fairmark.providers.hosted import HOSTS
 from fairmark.records import Usage
 from fairmark.study import ModelSpec
+
+_PROBES = (0, 1, 40_000, 160_000, 10**7)  # tokens: between and beyond where price lists have their steps
+_MINUTE = 60.0  # for which a price holds; some are lower at night
 
 
 def estimate_tokens(text: str) -> int:
@@ -34,18 +41,73 @@ def price_of(
     """
     if spec.provider == "local":
         return 0.0
+    service = HOSTS.get(spec.provider)
+    address = spec.base_url or ((env or {}).get(service.url_name, "").strip() if service else "")
+    usd = _list_of(spec.provider, spec.model, address).price(input_tokens, cached_tokens, output_tokens)
+    if usd is None:
+        return None
+    dollars = float(usd)
+    return dollars if math.isfinite(dollars) and dollars >= 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _PriceList:
+    """One model's price list: a rate for each kind of token where that is all there is to it.
+
+    Looking a price up takes longer than sending the request that it is for, so a list without steps is looked up once.
+    """
+
+    provider: str
+    model: str
+    address: str
+    rates: tuple[Decimal, Decimal, Decimal] | None  # US dollars a token that is fresh, cached, written
+    each: Decimal | None  # for a call of no tokens; None where the price is unknown
+
+    def price(self, *tokens: int) -> Decimal | None:
+        if self.each is None:
+            return None
+        if self.rates is None or max(tokens) > _PROBES[-1]:
+            return _looked_up(self.provider, self.model, self.address, tokens)
+        fresh, cached, written = self.rates
+        return self.each + fresh * tokens[0] + cached * tokens[1] + written * tokens[2]
+
+
+_lists: dict[tuple[str, str, str], tuple[float, _PriceList]] = {}
+
+
+def _list_of(provider: str, model: str, address: str) -> _PriceList:
+    key = (provider, model, address)
+    now = time.time() // _MINUTE
+    found = _lists.get(key)
+    if found is None or found[0] != now:
+        found = _lists[key] = (now, _read_list(provider, model, address))
+    return found[1]
+
+
+def _read_list(provider: str, model: str, address: str) -> _PriceList:
+    def at(*tokens: int) -> Decimal | None:
+        return _looked_up(provider, model, address, tokens)
+
+    each, *ones = (at(*tokens) for tokens in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    if each is None or any(one is None for one in ones):
+        return _PriceList(provider, model, address, None, each)
+    fresh, cached, written = (one - each for one in ones if one is not None)
+    line = _PriceList(provider, model, address, (fresh, cached, written), each)
+    straight = all(line.price(*tokens) == at(*tokens) for tokens in itertools.product(_PROBES, (0, _PROBES[-1]), (0, 1)))
+    return line if straight else _PriceList(provider, model, address, None, each)
+
+
+def _looked_up(provider: str, model: str, address: str, tokens: tuple[int, ...]) -> Decimal | None:
     from genai_prices import Usage as Tokens
     from genai_prices import calc_price
 
-    tokens = Tokens(input_tokens=input_tokens + cached_tokens, cache_read_tokens=cached_tokens, output_tokens=output_tokens)
-    service = HOSTS.get(spec.provider)
-    address = spec.base_url or ((env or {}).get(service.url_name, "").strip() if service else "")
+    fresh, cached, written = tokens
+    usage = Tokens(input_tokens=fresh + cached, cache_read_tokens=cached, output_tokens=written)
     try:
         if address:
-            found = calc_price(tokens, spec.model, provider_api_url=address)
+            found = calc_price(usage, model, provider_api_url=address)
         else:
-            found = calc_price(tokens, spec.model, provider_id=spec.provider)
+            found = calc_price(usage, model, provider_id=provider)
     except (LookupError, ValueError):
         return None
-    usd = float(found.total_price)
-    return usd if math.isfinite(usd) and usd >= 0 else None
+    return found.total_price

@@ -60,19 +60,21 @@ class Transport:
         self._secrets = secrets
         self._proxy = proxy
         self._wires: dict[Place, Wire] = {}
+        self._begun: tuple[object, Place, bytes] | None = None  # the last request's beginning: most are all the same
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None) -> Reply | Failure:
         """Sends once. The address is sent as it is written, so it must be quoted already."""
         begun = time.perf_counter()
-        address = _ADDRESS.fullmatch(url)
-        if address is None:
-            return self._failure("bad_request", "this is not an address that can be asked")
         try:
-            wire = self._wire(address)
-            request = self._request(method, address, headers, body)
+            place, beginning = self._beginning(method, url, headers)
+            wire = self._wire(place)
         except ValueError as why:
             return self._failure("bad_request", str(why))
+        if body is not None:
+            request = b"%bContent-Length: %d\r\n\r\n%b" % (beginning, len(body), body)
+        else:
+            request = beginning + (b"Content-Length: 0\r\n\r\n" if method in _BODIED else b"\r\n")
         try:
             came = await wire.ask(method, request)
         except TooLarge:
@@ -99,18 +101,24 @@ class Transport:
             for wire in wires.values():
                 await wire.close()
 
-    def _wire(self, address: re.Match[str]) -> Wire:
+    def _wire(self, place: Place) -> Wire:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._wires = loop, {}
-        place = _place(address)
         wire = self._wires.get(place)
         if wire is None:
             proxy = _proxy(self._proxy) if self._proxy is not None else None
             wire = self._wires[place] = Wire(place, proxy=proxy, largest=LARGEST_BODY)
         return wire
 
-    def _request(self, method: str, address: re.Match[str], headers: Mapping[str, str], body: bytes | None) -> bytes:
+    def _beginning(self, method: str, url: str, headers: Mapping[str, str]) -> tuple[Place, bytes]:
+        """Where a request goes, and all its lines but the length of its body. `ValueError` says why it cannot be sent."""
+        wanted = (method, url, tuple(headers.items()))
+        if self._begun is not None and self._begun[0] == wanted:
+            return self._begun[1:]
+        address = _ADDRESS.fullmatch(url)
+        if address is None:
+            raise ValueError("this is not an address that can be asked")
         target = (address["path"] or "/") + (address["query"] or "")
         usual = dict(_USUAL)
         lines = [""]
@@ -129,11 +137,9 @@ class Transport:
             said = _proxy(self._proxy).authorization
             if said is not None:
                 lines.append(f"Proxy-Authorization: {said.decode('ascii')}")
-        if body is not None or method in _BODIED:
-            lines.append(f"Content-Length: {len(body or b'')}")
         lines[0] = f"{method} {target} HTTP/1.1\r\nHost: {host}"
-        head = "\r\n".join([*lines, *usual.values(), "", ""]).encode("utf-8", "surrogateescape")
-        return head + body if body else head
+        self._begun = (wanted, _place(address), "\r\n".join([*lines, *usual.values(), ""]).encode("utf-8", "surrogateescape"))
+        return self._begun[1:]
 
     def _failure(self, kind: FailureKind, why: str) -> Failure:
         return Failure(kind, self.host, clip(self._secrets.redact(why), WHY_LENGTH))

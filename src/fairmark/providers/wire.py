@@ -25,7 +25,8 @@ NAME_SECONDS = 10.0  # for which a host's addresses are remembered
 LARGEST_HEAD = 2**16  # bytes of a reply's status and headers
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_STATUS = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?(?=\n|$)")
+_HEADER = re.compile(r"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n]*)")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r?")
 _HTTP = b"HTTP/1."
 _WHOLE = {"content-length", "transfer-encoding", "content-encoding", "connection"}  # several lines of these are one list
@@ -525,20 +526,17 @@ class _Connection(asyncio.Protocol):
 
 def read_head(head: bytes) -> tuple[int, bool, dict[str, str]]:
     """Status, whether it is HTTP/1.1, and headers. Of a name that comes twice the first value counts, or a list of both."""
-    lines = head.decode("latin-1").split("\n")
-    status = _STATUS.fullmatch(lines[0].removesuffix("\r"))
+    text = head.decode("latin-1")
+    status = _STATUS.match(text)
     if status is None:
         raise Broken("it does not begin like HTTP")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name[-1] in " \t" or name[0] in " \t":
-            raise Broken("a header of it has no name")
-        name = name.lower()
-        if name not in headers:
-            headers[name] = value.strip()
-        elif name in _WHOLE:
-            headers[name] += f", {value.strip()}"
+    lines = _HEADER.findall(text)
+    if len(lines) != text.count("\n"):
+        raise Broken("a header of it has no name")
+    headers = {name.lower(): value.strip() for name, value in reversed(lines)}
+    if len(headers) != len(lines):
+        for wanted in _WHOLE & headers.keys():
+            headers[wanted] = ", ".join(value.strip() for name, value in lines if name.lower() == wanted)
     return int(status[2]), status[1] == "1", headers
 
 
