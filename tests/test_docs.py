@@ -54,3 +54,12 @@ def test_the_readmes_tree_names_every_room() -> None:
 def test_no_page_names_a_path_of_a_machine() -> None:
     for page in PAGES:
         assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", page.read_text(encoding="utf-8")), page
+
+
+def test_pictures_are_light_and_told_in_words() -> None:
+    shown = {
+        Path(found[1]).name: found[0] for page in PAGES for found in re.findall(r"!\[(.*?)\]\((\S+?)\)", page.read_text(encoding="utf-8"))
+    }
+    for picture in (ROOT / "docs" / "images").glob("*.png"):
+        assert picture.stat().st_size < 150_000, f"{picture.name} is too heavy"
+        assert len(shown.get(picture.name, "")) > 10, f"no page shows {picture.name}, or none says what is on it"

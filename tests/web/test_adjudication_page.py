@@ -50,6 +50,7 @@ def test_all_disagreements_are_settled_by_keyboard(served: Start, browser: Any) 
         page.wait_for_selector("[data-ready]")
         assert not re.search(r"\b(ana|ben|bare|guided|c[12])\b", page.content())
         page.keyboard.press("2")
+        assert page.inner_text("#word") == "neutral: correct"
         page.keyboard.press("r" if number == 0 else "m")
         if number == 0:
             page.keyboard.press("a")

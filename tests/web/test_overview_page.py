@@ -96,6 +96,8 @@ def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: 
     page.goto(server.url + "/overview")
     assert page.locator("h3:has-text('proposes')").count() == 1
     is_usable(page, "all is marked, and an anchor is proposed")
+    if width >= 640:  # what an owner presses is in view without scrolling the table
+        assert page.evaluate("(table => table.scrollWidth <= table.clientWidth)(document.querySelector('.scroll'))")
     page.goto(server.url + "/receipts")
     is_usable(page, "receipts of marks")
 

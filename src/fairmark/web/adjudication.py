@@ -16,7 +16,7 @@ from fairmark.web.marking import spoken
 from fairmark.web.visit import SETTLERS, Route, Visit
 
 FAULTS = (
-    ("mark", "M", "One of the marks", "Somebody slipped or overlooked something."),
+    ("mark", "M", "A mark", "Somebody slipped."),
     ("item", "I", "The case", "It is unclear, broken or two cases in one."),
     ("rubric", "R", "The rubric", "Its words allow both marks."),
 )

@@ -24,7 +24,7 @@ draw("cited", [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelector
 function choose(among, chosen) {
   for (const button of among) button.setAttribute("aria-pressed", String(button === chosen));
   proposal.hidden = pressed(faults)?.dataset.fault !== "rubric";
-  word.textContent = chosen.innerText.replace(/\s+/g, " ").slice(1).trim();
+  word.textContent = [...chosen.querySelectorAll("b, span")].map((part) => part.textContent).filter(Boolean).join(": ");
 }
 
 /** @param {HTMLButtonElement[]} among */
