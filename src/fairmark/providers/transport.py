@@ -7,6 +7,7 @@ no secret.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import socket
@@ -15,6 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
@@ -28,6 +30,19 @@ LARGEST_BODY = 20 * 2**20  # bytes, after decompression
 LONGEST_WAIT = 300.0  # seconds; what an endpoint may ask us to wait at most
 WHY_LENGTH = 300
 _ERROR_BODY = 16_384  # bytes of an error's body that are read for its message
+_NEAR = 10**7  # seconds from now in which a large number is a moment since 1970 rather than a wait
+_PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_DURATION = re.compile(rf"(?:{_PART}h)?(?:{_PART}m(?!s))?(?:{_PART}s)?(?:{_PART}ms)?")
+_LIMITS = (  # when a limit begins anew, and how much is left of it
+    ("x-ratelimit-reset-requests", "x-ratelimit-remaining-requests"),
+    ("x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens"),
+    ("anthropic-ratelimit-requests-reset", "anthropic-ratelimit-requests-remaining"),
+    ("anthropic-ratelimit-tokens-reset", "anthropic-ratelimit-tokens-remaining"),
+    ("anthropic-ratelimit-input-tokens-reset", "anthropic-ratelimit-input-tokens-remaining"),
+    ("anthropic-ratelimit-output-tokens-reset", "anthropic-ratelimit-output-tokens-remaining"),
+    ("ratelimit-reset", "ratelimit-remaining"),
+    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+)
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 
 
@@ -184,21 +199,46 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, *, host: str, 
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds from `Retry-After` (a number or a date) or `retry-after-ms`, held between 0 and `LONGEST_WAIT`; None if unsaid."""
+    """Seconds that an endpoint asks us to wait, held between 0 and `LONGEST_WAIT`; None if unsaid.
+
+    Read are `retry-after-ms`, `Retry-After` (a number or a date), and else when a limit that is used up begins anew:
+    `x-ratelimit-reset-requests: 6m0s`, `anthropic-ratelimit-tokens-reset: 2026-11-03T10:00:00Z`, `ratelimit-reset: 30`.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        written = headers.get(name, "").strip()
-        if not written:
-            continue
-        try:
-            seconds = float(written) * unit
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(written).timestamp() - now
-            except (ValueError, TypeError, OverflowError):
-                continue
-        if seconds == seconds:
+        seconds = _seconds(headers.get(name, ""), unit, now)
+        if seconds is not None:
             return min(max(seconds, 0.0), LONGEST_WAIT)
-    return None
+    resets = []
+    for reset, remaining in _LIMITS:
+        left = headers.get(remaining, "").strip()
+        if left and left.strip("0."):
+            continue  # there is some left of this one
+        seconds = _seconds(headers.get(reset, ""), 1.0, now)
+        if seconds is not None:
+            resets.append(min(max(seconds, 0.0), LONGEST_WAIT))
+    return max(resets, default=None)
+
+
+def _seconds(written: str, unit: float, now: float) -> float | None:
+    """Seconds from a number of `unit`s, a duration (`1m2.5s`, `120ms`), a moment since 1970 or a date; None for anything else."""
+    written = written.strip()
+    try:
+        number = float(written) * unit
+    except ValueError:
+        pass
+    else:
+        if math.isnan(number):
+            return None
+        moments = (number, number / 1000)  # some write it in milliseconds
+        return next((moment - now for moment in moments if abs(moment - now) < _NEAR), number)
+    duration = _DURATION.fullmatch(written)
+    if duration is not None and written:
+        return sum(float(part) * size for part, size in zip(duration.groups(), (3600, 60, 1, 0.001), strict=True) if part)
+    try:
+        date = datetime.fromisoformat(written) if written[:4].isdigit() else parsedate_to_datetime(written)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _message(body: bytes) -> str:
