@@ -506,8 +506,8 @@ class _Connection(asyncio.Protocol):
                 self._finish()
                 return
         self._held = data[at:]
-        self._size += at
-        if self._size > self._wire.largest or len(self._held) > LARGEST_HEAD:
+        self._left += at
+        if self._left + len(self._held) > LARGEST_HEAD:
             raise Broken("its last headers do not end")
 
     def _take(self, data: bytes) -> None:
