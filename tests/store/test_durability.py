@@ -77,7 +77,7 @@ FILLER = textwrap.dedent(
     from fairmark.store import Store
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     store = Store.open(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     said = 0
     try:
         while True:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import create_engine, inspect
 
+import fairmark.store
 from fairmark.errors import CannotDo
-from fairmark.store import Store
+from fairmark.store import Store, documents
 from fairmark.store.opening import APPLICATION, SCHEMA, file_system, upgrade
 from fairmark.store.tables import metadata
 from tests.store.rows import response
@@ -129,6 +134,47 @@ def test_an_older_store_is_brought_to_the_present_shape(tmp_path: Path) -> None:
     with sqlite3.connect(path) as now:
         assert now.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
     now.close()
+
+
+def _of_shape_0002(path: Path) -> None:
+    """A store as fairmark wrote it before there was a chain."""
+    engine = create_engine(f"sqlite:///{path}")
+    settings = Config()
+    settings.set_main_option("script_location", str(Path(fairmark.store.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION}")
+        command.upgrade(settings, "0002")
+        bodies = [documents.write(response(f"k{number}", case_id=f"c{number}")).decode() for number in range(3)]
+        for number, body in enumerate(bodies):
+            name = hashlib.sha256(body.encode()).hexdigest()
+            for seq in (number * 3 + 1, number * 3 + 2):  # the second time it stands under the text that is there
+                connection.exec_driver_sql("INSERT OR IGNORE INTO content VALUES (?, ?)", (name, body))
+                connection.exec_driver_sql(
+                    "INSERT INTO response VALUES (?, ?, ?, 'bare', 1, '1', NULL, 0.25, 7, ?)", (seq, f"k{number}", f"c{number}", name)
+                )
+        connection.exec_driver_sql("INSERT INTO intent VALUES (4, 'k', 'response', 'bare', 7)")
+        connection.exec_driver_sql("INSERT INTO forgotten VALUES (1, 7, 2, 0)")
+        connection.exec_driver_sql("UPDATE response SET case_id = NULL WHERE case_id = 'c2'")
+        connection.exec_driver_sql("UPDATE content SET text = NULL WHERE hash = ?", (hashlib.sha256(bodies[2].encode()).hexdigest(),))
+    engine.dispose()
+    path.chmod(0o600)
+
+
+def test_rows_from_before_the_chain_stay_and_are_covered_by_its_first_link(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    _of_shape_0002(path)
+    with Store.open(path) as store:
+        assert store.responses(["k0", "k1", "k2"]) == {key: response(key, case_id=f"c{key[1:]}") for key in ("k0", "k1")}
+        found = store.verify()
+        assert found.proven, found.wrong
+        assert (found.links, found.rows, found.forgotten) == (1, 8, 2)
+        store.add_response(response("new")).result()
+        assert store.forget("c1") == 3
+        assert store.verify().proven
+        assert store.integrity() == "ok"
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute("SELECT seq FROM response ORDER BY seq").fetchall() == [(1,), (2,), (4,), (5,), (7,), (8,), (9,)]
 
 
 def test_alembic_is_read_only_where_it_is_needed(tmp_path: Path) -> None:

@@ -249,9 +249,12 @@ def test_integrity_notices_a_text_that_was_changed_or_lost(tmp_path: Path) -> No
         store.add_response(response("l" * 64)).result()
         assert store.integrity() == "ok"
         with sqlite3.connect(path) as other:
-            other.execute("UPDATE content SET text = replace(text, 'Certainly', 'Never') WHERE hash = (SELECT min(hash) FROM content)")
-            other.execute("DELETE FROM content WHERE hash = (SELECT max(hash) FROM content)")
-        assert store.integrity().splitlines() == ["1 rows point at a text that is not there", "1 texts were changed after they were stored"]
+            other.execute("UPDATE content SET text = replace(text, 'Certainly', 'Never') WHERE id = 1")
+            other.execute("DELETE FROM content WHERE id = 2")
+        assert store.integrity().splitlines() == [
+            "1 texts of `response` were changed after they were stored",
+            "1 texts of `response` are lost",
+        ]
         other.close()
 
 

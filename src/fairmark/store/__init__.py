@@ -24,14 +24,15 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
 
 from fairmark.errors import CannotDo
 from fairmark.records import Grade, Response, canonical
-from fairmark.store import documents
+from fairmark.store import chain, documents
+from fairmark.store.chain import Place, Verified
 from fairmark.store.journal import Journal
 from fairmark.store.opening import in_file, in_memory, run, trouble
 from fairmark.store.people import PeopleRows, Posted, Session
 from fairmark.store.rows import Adding, Rows, column, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, plan, response
 
-__all__ = ["FrozenPlan", "Journal", "Orphan", "PeopleRows", "Posted", "Session", "Store"]
+__all__ = ["FrozenPlan", "Journal", "Orphan", "PeopleRows", "Place", "Posted", "Session", "Store", "Verified"]
 
 GROUP = 2000  # writes in one commit
 CHUNK = 10_000  # keys in one query
@@ -175,8 +176,8 @@ class Store:
         def write(connection: Connection) -> None:
             counts = []
             for table in (response, grade, act):
-                hashes = select(table.c.record).where(table.c.case_id == name)
-                run(connection, update(content).where(content.c.hash.in_(hashes)).values(text=None))
+                bodies = select(table.c.body).where(table.c.case_id == name)
+                run(connection, update(content).where(content.c.id.in_(bodies)).values(text=None))
                 done = connection.execute(update(table).where(table.c.case_id == name).values(case_id=None))
                 counts.append(done.rowcount)
             run(connection, update(assignment).where(assignment.c.case_id == name).values(case_id=None))
@@ -205,10 +206,16 @@ class Store:
         found: dict[str, str] = {}
         with self._reading() as connection:
             for chunk in _chunks(sources):
-                first = select(func.min(grade.c.seq)).where(grade.c.source == chunk.c.value).correlate(chunk).scalar_subquery()
+                of_mark = (grade.c.source == chunk.c.value, grade.c.source != "")  # the index holds no empty ones
+                first = select(func.min(grade.c.seq)).where(*of_mark).correlate(chunk).scalar_subquery()
                 rows = connection.execute(select(grade.c.source, grade.c.key).select_from(chunk).join(grade, grade.c.seq == first))
                 found.update((source, key) for source, key in rows)
         return found
+
+    def grade_names(self) -> frozenset[bytes]:
+        """The first halves of all grades' keys, which take little room and tell them apart."""
+        with self._reading() as connection:
+            return frozenset(bytes.fromhex(key[:32]) for key in connection.execute(select(grade.c.key)).scalars())
 
     def plans(self, study: str) -> tuple[FrozenPlan, ...]:
         """The plans that were recorded for a study, the first one first."""
@@ -252,11 +259,23 @@ class Store:
         with self._reading() as connection:
             wrong = [line for line in connection.execute(text("PRAGMA integrity_check")).scalars() if line != "ok"]
             if not wrong:
-                lost = len(connection.execute(text("PRAGMA foreign_key_check")).all())
-                changed = sum(name != hashed(body) for name, body in connection.execute(select(content).where(content.c.text.is_not(None))))
-                wrong += [f"{lost} rows point at a text that is not there"] if lost else []
-                wrong += [f"{changed} texts were changed after they were stored"] if changed else []
+                wrong += chain.verify(connection).wrong
         return "\n".join(wrong) or "ok"
+
+    def head(self) -> str:
+        """The hash of all that was stored; empty where nothing was. Whoever wrote it down can tell later what was changed."""
+        with self._reading() as connection:
+            return chain.head(connection)
+
+    def verify(self) -> Verified:
+        """Goes through all links, rows and texts: nothing was changed, taken out or put in."""
+        with self._reading() as connection:
+            return chain.verify(connection)
+
+    def place(self, head: str) -> Place | None:
+        """Where a head stands in the chain; None where it is the head of no link."""
+        with self._reading() as connection:
+            return chain.place(connection, head)
 
     def _current(self, table: Any, keys: Iterable[str], read: Callable[[str], T]) -> dict[str, T]:
         found: dict[str, T] = {}
@@ -267,7 +286,7 @@ class Store:
                     select(content.c.text)
                     .select_from(chunk)
                     .join(table, table.c.seq == newest)
-                    .join(content, content.c.hash == table.c.record)
+                    .join(content, content.c.id == table.c.body)
                     .where(content.c.text.is_not(None))
                 )
                 found.update((record.key, record) for record in map(read, rows.scalars()))
@@ -358,6 +377,7 @@ class Store:
                         waiting = Rows()
                         write(connection)
                     self._adding.add(connection, waiting)
+                    chain.extend(connection, time.time_ns())
         except (IntegrityError, ProgrammingError) as error:
             _settle(group, error)  # our bug
         except DatabaseError as error:

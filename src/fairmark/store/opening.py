@@ -17,8 +17,9 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from fairmark.errors import CannotDo
 from fairmark.store.tables import metadata
 
-SCHEMA = "0002"  # the newest migration
+SCHEMA = "0003"  # the newest migration
 APPLICATION = 0x66616972  # "fair" in SQLite's application_id
+PAGE = 8192  # bytes of a new file's pages: several records stand in one
 BESIDE = ("-wal", "-shm", "-journal")  # what SQLite keeps next to the file
 # no shared memory there, so two processes would not see each other's locks
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs"})
@@ -216,6 +217,7 @@ def _use_wal(engine: Engine, patience: float) -> None:
         try:
             with engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT")
+                run(connection, text(f"PRAGMA page_size={PAGE}"))
                 run(connection, text("PRAGMA journal_mode=WAL"))
             return
         except OperationalError as error:

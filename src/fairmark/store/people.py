@@ -18,7 +18,7 @@ _ASSIGNMENT = tuple(one.name for one in fields(Assignment))
 # made once: making a statement costs as much as running it, and these run with every mark
 _GIVEN = select(func.count()).select_from(assignment).where(assignment.c.study == bindparam("study"))
 _ACTS_ON = select(func.count()).select_from(act).where(act.c.assignment == bindparam("assignment"), act.c.study == bindparam("study"))
-_ACTS = select(act, content.c.text).join(content, content.c.hash == act.c.record).where(act.c.study == bindparam("study"))
+_ACTS = select(act, content.c.text).join(content, content.c.id == act.c.body).where(act.c.study == bindparam("study"))
 _SENT = select(act.c.seq).where(act.c.id == bindparam("id"))
 _ADD_ACT = insert(act)
 _SESSION = select(session).where(
@@ -56,7 +56,7 @@ class PeopleRows:
         self,
         put: Callable[[Callable[[Connection], None]], Future[None]],
         reading: Callable[[], AbstractContextManager[Connection]],
-        add_bodies: Callable[[Connection, Sequence[tuple[str, str]]], None],
+        add_bodies: Callable[[Connection, Sequence[str]], int],
         add_grades: Callable[[Connection, Sequence[Grade]], None],
         hashed: Callable[[str], str],
         column: Callable[[str], str],
@@ -99,7 +99,6 @@ class PeopleRows:
         where others have been added to the assignment meanwhile.
         """
         body = canonical({"id": done.id, **done.content})  # with its id, so that forgetting one act empties no other
-        name = self._hashed(body)
         row = {
             "id": self._column(done.id),
             "study": self._column(done.study),
@@ -108,7 +107,7 @@ class PeopleRows:
             "assignment": self._column(done.assignment),
             "case_id": None if done.case_id is None else self._column(done.case_id),
             "at": done.at,
-            "record": name,
+            "record": self._hashed(body),
         }
         found: list[Posted] = []
 
@@ -122,8 +121,7 @@ class PeopleRows:
             if base is not None and base != version:
                 found.append(Posted(version, False, False))
                 return
-            self._add_bodies(connection, [(name, body)])
-            connection.execute(_ADD_ACT, row)
+            connection.execute(_ADD_ACT, row | {"body": self._add_bodies(connection, [body])})
             self._add_grades(connection, grades)
             found.append(Posted(version + 1, True, True))
 

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table, insert
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Dialect, Table, func, insert, select
 
 from fairmark.records import Grade, Response
 from fairmark.store import documents
@@ -17,24 +16,21 @@ LARGEST = 2**63 - 1  # integer of a column
 
 Row = tuple[Any, ...]
 
-_BODY = upsert(content)
-# a text that was forgotten and is said again is there again
-_ADD_BODY = _BODY.on_conflict_do_update(index_elements=["hash"], set_={"text": _BODY.excluded.text})
+_LAST_BODY = select(func.coalesce(func.max(content.c.id), 0))
 _INTENT = ("key", "what", "name", "at")
-_RESPONSE = ("key", "case_id", "system", "trial", "wave", "failure", "usd", "at", "record")
-_GRADE = ("key", "case_id", "criterion", "grader", "rater", "repeat", "failure", "source", "usd", "at", "record")
+_RESPONSE = ("key", "case_id", "system", "trial", "wave", "failure", "usd", "at", "record", "body")
+_GRADE = ("key", "case_id", "criterion", "grader", "rater", "repeat", "failure", "source", "usd", "at", "record", "body")
 
 
 class Rows:
     """Rows that go in together, in the order in which they were put."""
 
-    __slots__ = ("bodies", "grades", "intents", "responses")
+    __slots__ = ("grades", "intents", "responses")
 
     def __init__(self) -> None:
-        self.bodies: list[tuple[str, str]] = []  # hash and text
         self.intents: list[Row] = []
-        self.responses: list[Row] = []
-        self.grades: list[Row] = []
+        self.responses: list[tuple[Row, str]] = []  # with their texts
+        self.grades: list[tuple[Row, str]] = []
 
     def intent(self, key: str, what: str, name: str, at: int) -> None:
         """Puts the note that something is about to be asked."""
@@ -45,43 +41,42 @@ class Rows:
         """Puts a response. `ValueError` for NaN, infinity and numbers without room."""
         _fits(trial=record.trial, at=record.at)
         answer, failure = record.answer, record.failure
-        self.responses.append(
-            (
-                column(record.key),
-                column(record.case_id),
-                column(record.system),
-                record.trial,
-                column(record.wave),
-                None if failure is None else failure.kind,
-                None if answer is None else answer.cost_usd,
-                record.at,
-                self._body(record),
-            )
+        body = documents.write(record)
+        row = (
+            column(record.key),
+            column(record.case_id),
+            column(record.system),
+            record.trial,
+            column(record.wave),
+            None if failure is None else failure.kind,
+            None if answer is None else answer.cost_usd,
+            record.at,
+            hashlib.sha256(body).hexdigest(),
         )
+        self.responses.append((row, body.decode("utf-8")))
 
     def grade(self, record: Grade) -> None:
         """Puts a grade. `ValueError` for NaN, infinity and numbers without room."""
         _fits(repeat=record.repeat, at=record.at)
         answer, failure = record.answer, record.failure
-        self.grades.append(
-            (
-                column(record.key),
-                column(record.case_id),
-                column(record.criterion),
-                column(record.grader),
-                column(record.rater),
-                record.repeat,
-                None if failure is None else failure.kind,
-                column(record.source),
-                None if answer is None else answer.cost_usd,
-                record.at,
-                self._body(record),
-            )
+        body = documents.write(record)
+        row = (
+            column(record.key),
+            column(record.case_id),
+            column(record.criterion),
+            column(record.grader),
+            column(record.rater),
+            record.repeat,
+            None if failure is None else failure.kind,
+            column(record.source),
+            None if answer is None else answer.cost_usd,
+            record.at,
+            hashlib.sha256(body).hexdigest(),
         )
+        self.grades.append((row, body.decode("utf-8")))
 
     def extend(self, others: Rows) -> None:
         """Puts others behind these."""
-        self.bodies += others.bodies
         self.intents += others.intents
         self.responses += others.responses
         self.grades += others.grades
@@ -89,33 +84,30 @@ class Rows:
     def __len__(self) -> int:
         return len(self.intents) + len(self.responses) + len(self.grades)
 
-    def _body(self, record: Response | Grade) -> str:
-        body = documents.write(record)
-        name = hashlib.sha256(body).hexdigest()
-        self.bodies.append((name, body.decode("utf-8")))
-        return name
-
 
 class Adding:
     """How rows are added. The statements are made once: making one costs as much as running it."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._body = str(_ADD_BODY.compile(dialect=dialect, column_keys=["hash", "text"]))
+        self._body = _statement(content, ("id", "text"), dialect)
         self._intent = _statement(intent, _INTENT, dialect)
         self._response = _statement(response, _RESPONSE, dialect)
         self._grade = _statement(grade, _GRADE, dialect)
 
     def add(self, connection: Connection, rows: Rows) -> None:
-        """Adds the texts first, then the rows that point at them."""
-        self.bodies(connection, rows.bodies)
-        for statement, of_table in ((self._intent, rows.intents), (self._response, rows.responses), (self._grade, rows.grades)):
+        """Adds rows and the texts they point at."""
+        if rows.intents:
+            connection.exec_driver_sql(self._intent, rows.intents)
+        for statement, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
             if of_table:
-                connection.exec_driver_sql(statement, of_table)
+                first = self.bodies(connection, [text for _, text in of_table])
+                connection.exec_driver_sql(statement, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
 
-    def bodies(self, connection: Connection, bodies: Sequence[tuple[str, str]]) -> None:
-        """Adds texts under their hashes."""
-        if bodies:
-            connection.exec_driver_sql(self._body, list(bodies))
+    def bodies(self, connection: Connection, texts: Sequence[str]) -> int:
+        """Adds texts. Returns the number of the first one; the others follow."""
+        first = int(connection.execute(_LAST_BODY).scalar_one()) + 1
+        connection.exec_driver_sql(self._body, list(enumerate(texts, first)))
+        return first
 
     def grades(self, connection: Connection, records: Sequence[Grade]) -> None:
         """Adds grades and their texts."""
@@ -133,7 +125,7 @@ def column(words: str) -> str:
 
 
 def hashed(body: str) -> str:
-    """The name of a text: its SHA-256."""
+    """The SHA-256 of a text."""
     return hashlib.sha256(body.encode("utf-8")).hexdigest()
 
 

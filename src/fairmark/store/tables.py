@@ -1,19 +1,19 @@
 """The shape of the store. Rows are only ever added; the newest row of a key is the one that holds.
 
-Texts stand in `content` under their hash, apart from the rows that point at them, so that a person's words can be removed
-while every row and key stays.
+Texts stand in `content`, apart from the rows that point at them, so that a person's words can be removed while every row,
+key and hash stays. They are found by a number that only grows: under their hash every text would change a page of its own.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, text
 
 metadata = MetaData()
 
 content = Table(
     "content",
     metadata,
-    Column("hash", String(64), primary_key=True),
+    Column("id", Integer, primary_key=True),
     Column("text", Text),  # JSON string; NULL once it was forgotten
 )
 
@@ -34,7 +34,7 @@ intent = Table(
     "intent",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("key", String(64), nullable=False, index=True),
+    Column("key", String(64), nullable=False),
     Column("what", String, nullable=False),  # response or grade
     Column("name", String, nullable=False),  # of the system or grader
     Column("at", Integer, nullable=False),
@@ -54,9 +54,9 @@ response = Table(
     Column("failure", String),  # kind; NULL where it was answered
     Column("usd", Float),
     Column("at", Integer, nullable=False),
-    Column("record", String(64), ForeignKey("content.hash"), nullable=False),  # the whole record in `content`
+    Column("record", String(64), nullable=False),  # SHA-256 of the whole record
+    Column("body", Integer, ForeignKey("content.id"), nullable=False),  # the whole record in `content`
     Index("ix_response_key", "key", "seq"),
-    Index("ix_response_case", "case_id"),
     sqlite_autoincrement=True,
 )
 
@@ -74,10 +74,10 @@ grade = Table(
     Column("source", String, nullable=False),  # digest of a recorded mark, empty otherwise
     Column("usd", Float),
     Column("at", Integer, nullable=False),
-    Column("record", String(64), ForeignKey("content.hash"), nullable=False),
+    Column("record", String(64), nullable=False),
+    Column("body", Integer, ForeignKey("content.id"), nullable=False),
     Index("ix_grade_key", "key", "seq"),
-    Index("ix_grade_case", "case_id"),
-    Index("ix_grade_source", "source"),
+    Index("ix_grade_source", "source", sqlite_where=text("source != ''")),  # recorded marks alone have one
     sqlite_autoincrement=True,
 )
 
@@ -120,7 +120,8 @@ act = Table(
     Column("assignment", String, nullable=False),  # id of the assignment, or empty
     Column("case_id", String),  # NULL where it is of no case, or once it was forgotten
     Column("at", Integer, nullable=False),
-    Column("record", String(64), ForeignKey("content.hash"), nullable=False),
+    Column("record", String(64), nullable=False),
+    Column("body", Integer, ForeignKey("content.id"), nullable=False),
     Index("ix_act_person", "study", "person", "seq"),
     Index("ix_act_assignment", "assignment", "seq"),
     Index("ix_act_case", "case_id"),
@@ -149,4 +150,28 @@ forgotten = Table(
     Column("responses", Integer, nullable=False),
     Column("grades", Integer, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# one link for each commit: what it added, and the hash that binds it to all that was there before
+link = Table(
+    "link",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Integer, nullable=False),
+    Column("covers", Text, nullable=False),  # JSON: for each table its last seq, and the hash of the rows that were added
+    Column("head", String(64), nullable=False),  # hash of the head before, of `at` and of `covers`
+    sqlite_autoincrement=True,
+)
+
+# the one process that asks; no row where none does
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True),  # 1
+    Column("token", String(32), nullable=False),  # made by the holder
+    Column("what", String, nullable=False),  # what it is doing, in a word
+    Column("pid", Integer, nullable=False),
+    Column("machine", String, nullable=False),  # boot and process namespace in which the number means that process
+    Column("since", Integer, nullable=False),
+    Column("beat", Integer, nullable=False),  # nanoseconds since the boot, when it was last alive
 )
