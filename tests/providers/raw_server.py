@@ -29,6 +29,10 @@ class RawServer:
     def url(self) -> str:
         return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}/v1"
 
+    def greeting(self) -> int:
+        """Tasks of asyncio's own server that wait for a handshake, which it does for a while where the other side is gone."""
+        return sum("_accept_connection" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
     async def __aenter__(self) -> RawServer:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.secure, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]

@@ -323,7 +323,11 @@ def test_a_silent_server_is_given_up_and_others_are_not() -> None:
     beside(RawServer(lambda head: None if b"silent" in head else OK), use)
 
 
-def test_cancelling_at_any_moment_leaks_nothing() -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_cancelling_at_any_moment_leaks_nothing(secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, vouched = certificate(tmp_path, "IP:127.0.0.1") if secure else (None, None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(vouched))
+
     async def use(server: RawServer) -> None:
         client = transport()
         for steps in range(40):
@@ -336,10 +340,9 @@ def test_cancelling_at_any_moment_leaks_nothing() -> None:
         found = await post(client, server.url)
         assert isinstance(found, Reply) and found.body == b"ok"
         await client.close()
-        await until(lambda: server.open == 0)
-        await until(lambda: len(asyncio.all_tasks()) == 1)
+        await until(lambda: server.open == 0 and len(asyncio.all_tasks()) - server.greeting() == 1)
 
-    beside(RawServer(), use)
+    beside(RawServer(secure=context), use)
 
 
 def test_many_that_hang_are_cancelled_together() -> None:

@@ -29,6 +29,8 @@ class Bounded:
         await self._provider.close()
 
     async def _ask(self, question: Question) -> Answer | Failure:
+        if self.seconds is None:
+            return await self._provider.ask(question)
         deadline = asyncio.timeout(self.seconds)
         try:
             async with deadline:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from fairmark.providers.hosted import HOSTS
 from fairmark.records import Usage
 from fairmark.study import ModelSpec
 
-_PROBES = (0, 1, 40_000, 160_000, 10**7)  # tokens: between and beyond where price lists have their steps
+_PROBES = (10**7, 500_000, 250_000, 160_000, 120_000, 60_000, 30_000, 8_000)  # tokens: between the steps of price lists
 _MINUTE = 60.0  # for which a price holds; some are lower at night
 
 
@@ -52,24 +51,24 @@ def price_of(
 
 @dataclass(frozen=True, slots=True)
 class _PriceList:
-    """One model's price list: a rate for each kind of token where that is all there is to it.
+    """One model's price list: a rate for each kind of token, as far as that is all there is to it.
 
-    Looking a price up takes longer than sending the request that it is for, so a list without steps is looked up once.
+    Looking a price up takes longer than sending the request that it is for, so what has no steps is looked up once.
     """
 
     provider: str
     model: str
     address: str
-    rates: tuple[Decimal, Decimal, Decimal] | None  # US dollars a token that is fresh, cached, written
-    each: Decimal | None  # for a call of no tokens; None where the price is unknown
+    each: Decimal | None  # US dollars for a call of no tokens; None where the price is unknown
+    rates: tuple[Decimal, Decimal, Decimal] = (Decimal(), Decimal(), Decimal())  # for a token that is fresh, cached, written
+    until: int = -1  # tokens in, and tokens out, up to which the rates hold
 
-    def price(self, *tokens: int) -> Decimal | None:
+    def price(self, fresh: int, cached: int, written: int) -> Decimal | None:
         if self.each is None:
             return None
-        if self.rates is None or max(tokens) > _PROBES[-1]:
-            return _looked_up(self.provider, self.model, self.address, tokens)
-        fresh, cached, written = self.rates
-        return self.each + fresh * tokens[0] + cached * tokens[1] + written * tokens[2]
+        if fresh + cached > self.until or written > self.until:
+            return _looked_up(self.provider, self.model, self.address, (fresh, cached, written))
+        return self.each + self.rates[0] * fresh + self.rates[1] * cached + self.rates[2] * written
 
 
 _lists: dict[tuple[str, str, str], tuple[float, _PriceList]] = {}
@@ -90,11 +89,15 @@ def _read_list(provider: str, model: str, address: str) -> _PriceList:
 
     each, *ones = (at(*tokens) for tokens in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)))
     if each is None or any(one is None for one in ones):
-        return _PriceList(provider, model, address, None, each)
+        return _PriceList(provider, model, address, each)
     fresh, cached, written = (one - each for one in ones if one is not None)
-    line = _PriceList(provider, model, address, (fresh, cached, written), each)
-    straight = all(line.price(*tokens) == at(*tokens) for tokens in itertools.product(_PROBES, (0, _PROBES[-1]), (0, 1)))
-    return line if straight else _PriceList(provider, model, address, None, each)
+    for until in _PROBES:  # a step, once taken, is seen at every larger number, so the first that is on the line settles it
+        line = _PriceList(provider, model, address, each, (fresh, cached, written), until)
+        if all(
+            line.price(*tokens) == at(*tokens) for tokens in ((until, 0, 1), (0, until, 0), (0, 0, until), (until // 2, until // 2, until))
+        ):
+            return line
+    return _PriceList(provider, model, address, each)
 
 
 def _looked_up(provider: str, model: str, address: str, tokens: tuple[int, ...]) -> Decimal | None:
