@@ -607,6 +607,11 @@ SEEN = Rubric(
 )
 
 
+def to_the_end(page: Any) -> None:
+    """Scrolls down, so that nothing is half behind the bar at the foot just because of where the page was left."""
+    page.evaluate("[document.scrollingElement, document.querySelector('.rubric')].forEach(one => { one.scrollTop = one.scrollHeight; })")
+
+
 def seen(*, pairs: bool = False) -> Workbench:
     people = People(("ana",), criteria=("tone", "effort", "safe"), pairs=pairs, guideline="Mark **what is there**.")
     return answered(RICH, RICH.replace("said", "told"), people=people, n=3, rubric=SEEN, graders={})
@@ -623,6 +628,7 @@ def test_axe_finds_no_violation_and_nothing_scrolls_sideways(served: Any, window
     page.reload()
     page.wait_for_selector("#status[data-word]")
     for state in tour(page):
+        to_the_end(page)
         is_usable(page, state)
     desk = one.office.desk
     while (ahead := desk.next_open("ana")) is not None:
@@ -636,11 +642,13 @@ def test_axe_finds_no_violation_and_nothing_scrolls_sideways(served: Any, window
 @in_every_way
 def test_two_side_by_side_can_be_used_by_everybody(served: Any, window: Window, colours: str, width: int, zoom: int) -> None:
     page = window(served(seen(pairs=True)), **sized(colours, width, zoom))
+    to_the_end(page)
     is_usable(page, "a pair")
     page.keyboard.press("d")
     page.wait_for_selector("#differences .text")
     page.keyboard.press("2")
     page.keyboard.press("t")
+    to_the_end(page)
     is_usable(page, "marked, with differences, as written")
 
 

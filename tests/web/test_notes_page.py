@@ -202,8 +202,6 @@ def test_everybody_can_use_it(served: Start, browser: Any, colours: str, width: 
     page.keyboard.press("x")
     for name, opens in (
         ("put", lambda: page.keyboard.press("m")),
-        ("rename", lambda: page.click("[data-do=rename] >> nth=0")),
-        ("merge", lambda: page.click("[data-do=merge] >> nth=0")),
         ("split", lambda: page.click("[data-name='Kind 0'] [data-do=split]")),
     ):
         opens()
