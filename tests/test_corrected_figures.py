@@ -12,7 +12,6 @@ from benchmarks.grids.studies import LEVELS, Drawn, World, draw
 
 from fairmark import report, stats
 from fairmark.analyse import analyse
-from fairmark.analyse.early import early, early_plans, units
 from fairmark.records import Failure, Response
 from fairmark.results import HypothesisResult
 from fairmark.study import Hypothesis
@@ -266,32 +265,3 @@ def test_the_report_says_that_marks_were_corrected() -> None:
     page = report.render(analysis, (), format="html")
     assert "corrected to people’s marks" in page
     assert "Corrected by people’s marks" in page  # among the methods
-
-
-# ------------------------------------------------------------ deciding early
-
-
-def test_early_verdicts_take_answers_in_the_recorded_order() -> None:
-    table = drawn(Hypothesis("H", "at_least", "a", "solved>=yes", margin=0.35, primary=True)).table
-    order = units(table.study, seed=4)
-    plans = early_plans(table.study, table, seed=4)
-    whole = early(table, plans, order)
-    assert whole.results["H"].verdict == "supported"
-    assert whole.stop
-    waits = [row.case.id for row in table.rows if row.case.fields["customer"] == order[0]]
-    # the first cluster is still out: nothing behind it is looked at
-    behind = tuple(replace(row, response=None, cells=()) if row.case.id == waits[0] else row for row in table.rows)
-    pending = early(Table(table.study, behind), plans, order)
-    assert pending.results["H"].n_units == 0
-    assert not pending.stop
-
-
-def test_nothing_is_decided_early_on_an_llm_graders_marks_or_out_of_order() -> None:
-    table = drawn(CLEAR, Hypothesis("H2", "at_least", "a", "solved>=yes", margin=0.35, primary=True)).table
-    judges_only = {name: spec for name, spec in table.study.graders.items() if name != "people on clear"}
-    raw = Table(replace(table.study, graders=judges_only), table.rows)
-    stands = early(raw, early_plans(raw.study, raw, seed=1), units(raw.study, seed=1))
-    assert stands.refused["H"].code == "STOP_NEEDS_CHECK"
-    assert not stands.stop
-    assert early_plans(raw.study, raw, seed=None)[1].plan.refused is not None
-    assert early_plans(raw.study, raw, seed=None)[1].plan.refused.code == "ORDER_NOT_RANDOM"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fairmark.records import Case, Item, Json, canonical, digest
-from fairmark.results import Deviation
+from fairmark.results import Deviation, Refusal
 from fairmark.rubric import Rubric
 
 SystemKind = Literal["model", "http", "python", "command", "recorded"]
@@ -17,6 +18,11 @@ GraderKind = Literal["llm", "check", "recorded", "people"]
 Chosen = Literal["all", "random", "stratified", "self-selected", "unknown"]
 HypothesisKind = Literal["better", "at_least", "at_most", "no_worse_than"]
 Part = Literal["train", "dev", "test"]
+Kind = Literal["check", "llm", "human"]  # whose marks a grader gives
+Stop = Literal["at-the-end", "when-decided"]
+
+# where several kinds of grader mark one criterion, the first of these that does decides it
+PRECEDENCE: tuple[Kind, ...] = ("human", "check", "llm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,7 @@ class Plan:
 
     alpha: float = 0.025  # one-sided
     power: float = 0.8
+    stop: Stop = "at-the-end"  # or as soon as every primary hypothesis is decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +249,16 @@ class Budget:
     usd: float | None = None
     calls: int | None = None
     minutes: float | None = None
+    tokens: int | None = None  # read and written
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What one host takes at most. None: no limit of its own."""
+
+    concurrency: int | None = None  # requests in flight
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None  # read and written
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +284,7 @@ class Study:
     people: People | None = None
     tuning: Tuning | None = None  # None: no grader was tuned on these cases
     concurrency: int = 8  # requests in flight per endpoint
+    limits: Mapping[str, Limit] = field(default_factory=dict)  # by host
 
     def document(self) -> dict[str, Any]:
         """What is frozen, part by part, so that a later change can be named."""
@@ -275,7 +293,11 @@ class Study:
             "cluster": self.cluster,
             "groups": list(self.groups),
             "trials": self.trials,
-            "plan": {"alpha": self.plan.alpha, "power": self.plan.power},
+            "plan": {
+                "alpha": self.plan.alpha,
+                "power": self.plan.power,
+                **({"stop": self.plan.stop} if self.plan.stop != Plan().stop else {}),
+            },
             "population": {name: list(values) for name, values in self.population.items()},
             "hypotheses": {h.id: h.document() for h in self.hypotheses},
             "criteria": {
@@ -299,7 +321,35 @@ class Study:
         """The part of the tuning split that a case is in; test where there is no split. Clusters are never parted."""
         if self.tuning is None:
             return "test"
-        return self.tuning.part(self.name, case.id if self.cluster is None else str(case.fields.get(self.cluster)))
+        return self.tuning.part(self.name, self.unit_of(case))
+
+    def unit_of(self, case: Case) -> str:
+        """The name of what stands for itself: the case's cluster, or the case where no clusters are declared."""
+        return case.id if self.cluster is None else str(case.fields.get(self.cluster))
+
+    def in_order(self, seed: int | str) -> tuple[Case, ...]:
+        """The cases in the random order in which they are asked, those of a cluster together.
+
+        Each cluster, or case, draws its place by a digest of its name and the seed, so that a case more or less leaves
+        the others where they are.
+        """
+        units = dict.fromkeys(self.unit_of(case) for case in self.cases)
+        drawn = {name: hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).digest() for name in units}
+        return tuple(sorted(self.cases, key=lambda case: drawn[self.unit_of(case)]))
+
+    def deciding(self, criterion: str) -> tuple[str, Kind] | None:
+        """The grader (name, kind) whose marks decide a criterion: people before checks before LLM graders."""
+        present: dict[Kind, str] = {}
+        for name, spec in self.graders.items():
+            if criterion in spec.criteria:
+                present.setdefault(kind_of(self, name), name)
+        return next(((present[kind], kind) for kind in PRECEDENCE if kind in present), None)
+
+    def criteria_of(self, on: str) -> tuple[str, ...]:
+        """The criteria that `score`, `criterion` or `criterion>=level` rests on."""
+        if on == "score":
+            return tuple(criterion.id for criterion in self.rubric if criterion.weight != 0 or criterion.gate)
+        return (on.partition(">=")[0].strip(),)
 
     def fingerprint(self) -> str:
         """SHA-256 of the frozen document."""
@@ -308,6 +358,47 @@ class Study:
     def systems_of(self, hypothesis: Hypothesis) -> tuple[str, ...]:
         """The system it is about, and the one it is compared with."""
         return (hypothesis.system,) if hypothesis.than is None else (hypothesis.system, hypothesis.than)
+
+
+def kind_of(study: Study, grader: str) -> Kind:
+    """Whether a grader's marks are a check's, a model's or people's."""
+    spec = study.graders[grader]
+    if spec.kind == "check" or spec.kind == "llm":
+        return spec.kind
+    return "llm" if spec.by == "model" else "human"
+
+
+def cannot_stop(study: Study) -> dict[str, Refusal]:
+    """What keeps a run from stopping as soon as it is decided, by primary hypothesis; by "" where there is none to decide.
+
+    Only marks that are there with the answer can decide while answers come in: those of a check, or people's that were
+    recorded for every answer.
+    """
+    primary = [hypothesis for hypothesis in study.hypotheses if hypothesis.primary]
+    if not primary:
+        why = "a run stops once its primary hypotheses are decided, and none is primary"
+        return {"": Refusal("NOTHING_TO_DECIDE", why, "mark the one the decision rests on with `primary: true`")}
+    found = {hypothesis.id: marked_too_late(study, hypothesis) for hypothesis in primary}
+    return {name: refusal for name, refusal in found.items() if refusal is not None}
+
+
+def marked_too_late(study: Study, hypothesis: Hypothesis) -> Refusal | None:
+    """Why a hypothesis cannot be decided while answers come in; None where it can."""
+    for criterion in study.criteria_of(hypothesis.on):
+        decided = study.deciding(criterion)
+        if decided is None:
+            why = f"no grader marks {criterion}"
+        elif decided[1] == "llm":
+            why = f"only an LLM grader marks {criterion}: a stop would decide what it thinks of the answers, not how good they are"
+        elif study.graders[decided[0]].kind == "people":
+            why = f"people mark {criterion} after the run, so that nothing is decided while it runs"
+        elif decided[1] == "human" and study.graders[decided[0]].chosen != "all":
+            why = f"people marked only some of the answers on {criterion}"
+        else:
+            continue
+        step = f"let a check mark {criterion}, or ask every case with `stop: at-the-end`"
+        return Refusal("STOP_NEEDS_CHECK", why, step)
+    return None
 
 
 def grader_document(spec: GraderSpec) -> dict[str, Json]:

@@ -7,9 +7,10 @@ equal once it is marked. Nothing that failed becomes a number.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,12 @@ from fairmark.errors import Mistake
 from fairmark.records import ADJUDICATED, Case, Grade, Response
 from fairmark.results import Scorer
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Score
-from fairmark.study import Chosen, Study
+from fairmark.study import Chosen, Kind, Study, kind_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-Kind = Literal["check", "llm", "human"]
 
-# where several kinds of grader mark one criterion, the first of these that does decides it
-PRECEDENCE: tuple[Kind, ...] = ("human", "check", "llm")
 SCORERS: Mapping[Kind, Scorer] = {"human": "human", "check": "code", "llm": "judge-raw"}
 
 
@@ -79,7 +77,7 @@ class Marks:
         With a level it is the share of raters who put the response at that level or better.
         """
         if level not in self._ends:
-            worth = [float(criterion.passes(name, level)) if level is not None else criterion.value_of(name) for name in self.labels]
+            worth = [_worth(criterion, name, level) for name in self.labels]
             count = np.bincount(self.row, minlength=len(self.applies))
             total = np.bincount(self.row, weights=np.array(worth, dtype=np.float64)[self.said], minlength=len(self.applies))
             mean = total / np.maximum(count, 1)
@@ -255,15 +253,7 @@ class Table:
 
     def deciding(self, criterion: str) -> tuple[str, Kind] | None:
         """The grader (name, kind) whose marks decide a criterion: people before checks before LLM graders."""
-        present: dict[Kind, str] = {}
-        for name, spec in self.study.graders.items():
-            if criterion in spec.criteria:
-                kind = kind_of(self.study, name)
-                present.setdefault(kind, name)
-        for kind in PRECEDENCE:
-            if kind in present:
-                return present[kind], kind
-        return None
+        return self.study.deciding(criterion)
 
     def metric(self, system: str, on: str, *, grader: str | None = None, rows: Sequence[Row] | None = None) -> Metric:
         """The numbers of one system on `score`, `criterion` or `criterion>=level`.
@@ -307,26 +297,12 @@ class Table:
 
     def _score(self, row: Row, by: Mapping[str, str]) -> Score:
         """The rubric's score of one response from the marks of the named grader of each criterion."""
-        values: dict[str, tuple[float, float] | None] = {}
-        failed_gates: list[str] = []
-        open_gates: list[str] = []
         place = self._place[id(row)]
-        for criterion in self.study.rubric:
-            if criterion.id not in by:
-                values[criterion.id] = (0.0, 1.0)
-                if criterion.gate:
-                    open_gates.append(criterion.id)
-                continue
-            marks = self.marks(row.system, by[criterion.id], criterion.id)
-            values[criterion.id] = marks.worth(place, criterion, None)
-            if criterion.gate and values[criterion.id] is not None:
-                passing = marks.worth(place, criterion, criterion.pass_at or _best(criterion))
-                assert passing is not None
-                if passing[1] < 0.5:
-                    failed_gates.append(criterion.id)
-                elif passing[0] < 0.5:
-                    open_gates.append(criterion.id)
-        return self.study.rubric.score(values, failed_gates=tuple(failed_gates), open_gates=tuple(open_gates))
+        return _score(
+            self.study,
+            by,
+            lambda grader, criterion, level: self.marks(row.system, grader, criterion.id).worth(place, criterion, level),
+        )
 
     def gates(self, system: str) -> Metric | None:
         """1 where a response passes every gate, 0 where it fails one; None for a rubric without gates."""
@@ -525,11 +501,7 @@ class Table:
 
     def target(self, on: str) -> tuple[Criterion, str | None]:
         """The criterion and level that `criterion>=level` or `criterion` names."""
-        name, _, level = on.partition(">=")
-        name, level = name.strip(), level.strip()
-        if name not in self.study.rubric:
-            raise Mistake.in_call(f"`{on}` names no criterion of the rubric", allowed=", ".join(c.id for c in self.study.rubric))
-        return self.study.rubric[name], level or None
+        return _target(self.study, on)
 
     def scorer_of(self, on: str) -> Scorer:
         """Who marked what a metric rests on; judge-raw as soon as one LLM-marked criterion counts in it."""
@@ -587,46 +559,132 @@ class Table:
         return np.array([self._cluster_index[self.study.cases[c].id] for c in cases], dtype=np.int64)
 
 
-def kind_of(study: Study, grader: str) -> Kind:
-    """Whether a grader's marks are a check's, a model's or people's."""
-    spec = study.graders[grader]
-    if spec.kind == "check" or spec.kind == "llm":
-        return spec.kind
-    return "llm" if spec.by == "model" else "human"
+class Measure:
+    """What single rows are worth on `score`, `criterion` or `criterion>=level`, as `Table.metric` says it of all of them.
+
+    For those who see rows one at a time. `Mistake` where `on` names nothing that anybody marks.
+    """
+
+    def __init__(self, study: Study, on: str) -> None:
+        self._study = study
+        self._target = None if on == "score" else _target(study, on)
+        used = study.rubric.criteria if self._target is None else (self._target[0],)
+        self._by = {criterion.id: decided for criterion in used if (decided := study.deciding(criterion.id)) is not None}
+        if self._target is not None and not self._by:
+            raise Mistake.in_call(f"no grader marks the criterion `{self._target[0].id}`")
+        self._worth: dict[tuple[str, str | None], dict[str, float]] = {}
+
+    def bounds(self, row: Row) -> tuple[float, float] | None:
+        """Worst and best, equal once it is marked; None where it does not apply, or was not chosen for marking."""
+        if self._target is None:
+            score = _score(self._study, {name: grader for name, (grader, _) in self._by.items()}, partial(self._of, row))
+            return None if score.low is None or score.high is None else (rounded(score.low), rounded(score.high))
+        criterion, level = self._target
+        grader, kind = self._by[criterion.id]
+        heard = _hear([cell for cell in row.cells if cell.grader == grader and cell.criterion == criterion.id])
+        if kind == "human" and not heard.sampled and self._study.graders[grader].chosen != "all":
+            return None
+        return self._value(heard, criterion, level)
+
+    def _of(self, row: Row, grader: str, criterion: Criterion, level: str | None) -> tuple[float, float] | None:
+        return self._value(_hear([c for c in row.cells if c.grader == grader and c.criterion == criterion.id]), criterion, level)
+
+    def _value(self, heard: _Heard, criterion: Criterion, level: str | None) -> tuple[float, float] | None:
+        if not heard.applies:
+            return None
+        if not heard.labels:
+            return 0.0, 1.0
+        known, total = self._worth.setdefault((criterion.id, level), {}), 0.0
+        for label in heard.labels:
+            if label not in known:
+                known[label] = _worth(criterion, label, level)
+            total += known[label]
+        mean = rounded(total / len(heard.labels))
+        return mean, mean
+
+
+def rounded(number: float) -> float:
+    """To 12 decimals, in the way of arrays, which takes ties otherwise than `round(number, 12)` does."""
+    return round(number * 1e12) / 1e12
+
+
+def _worth(criterion: Criterion, label: str, level: str | None) -> float:
+    """What a label is worth; with a level, whether it reaches it."""
+    return float(criterion.passes(label, level)) if level is not None else criterion.value_of(label)
+
+
+def _target(study: Study, on: str) -> tuple[Criterion, str | None]:
+    name, _, level = on.partition(">=")
+    name, level = name.strip(), level.strip()
+    if name not in study.rubric:
+        raise Mistake.in_call(f"`{on}` names no criterion of the rubric", allowed=", ".join(c.id for c in study.rubric))
+    return study.rubric[name], level or None
+
+
+def _score(study: Study, by: Mapping[str, str], worth: Callable[[str, Criterion, str | None], tuple[float, float] | None]) -> Score:
+    """The rubric's score of one response from what the marks of the named grader of each criterion are worth."""
+    values: dict[str, tuple[float, float] | None] = {}
+    failed_gates: list[str] = []
+    open_gates: list[str] = []
+    for criterion in study.rubric:
+        if criterion.id not in by:
+            values[criterion.id] = (0.0, 1.0)
+            if criterion.gate:
+                open_gates.append(criterion.id)
+            continue
+        values[criterion.id] = worth(by[criterion.id], criterion, None)
+        if criterion.gate and values[criterion.id] is not None:
+            passing = worth(by[criterion.id], criterion, criterion.pass_at or _best(criterion))
+            assert passing is not None
+            if passing[1] < 0.5:
+                failed_gates.append(criterion.id)
+            elif passing[0] < 0.5:
+                open_gates.append(criterion.id)
+    return study.rubric.score(values, failed_gates=tuple(failed_gates), open_gates=tuple(open_gates))
 
 
 def _best(criterion: Criterion) -> str:
     return criterion.levels[-1].name if criterion.levels else str(criterion.range[1] if criterion.range else 1)
 
 
+class _Heard(NamedTuple):
+    """One grader's marks of one row on one criterion."""
+
+    labels: list[str]  # several raters' side by side
+    applies: bool  # False where all that was said is that it does not
+    sampled: bool
+    stale: bool
+
+
+def _hear(every: Sequence[Cell]) -> _Heard:
+    labels: list[str] = []
+    does_not_apply = sampled = stale = False
+    settled = [cell for cell in every if cell.rater == ADJUDICATED and cell.grade is not None and cell.grade.label is not None]
+    # a hidden repeat says how steady a person is; it is no second opinion
+    for cell in settled or [cell for cell in every if cell.kind != "human" or cell.repeat == 0]:
+        grade = cell.grade
+        if grade is None:
+            continue
+        if grade.failure is None or grade.failure.kind != "not_recorded":
+            sampled = True
+        stale |= grade.failure is not None and grade.failure.kind == "stale_mark"
+        if grade.label == NOT_APPLICABLE:
+            does_not_apply = True
+        elif grade.label is not None and grade.label != CANNOT_TELL:
+            labels.append(grade.label)
+    return _Heard(labels, bool(labels) or not does_not_apply, sampled, stale and not labels)
+
+
 def _read(cells: Sequence[Sequence[Cell]]) -> Marks:
     """The marks of rows in order."""
     codes: dict[str, int] = {}
-    rows: list[int] = []
-    said: list[int] = []
-    applies = np.ones(len(cells), dtype=np.bool_)
-    sampled = np.zeros(len(cells), dtype=np.bool_)
-    stale = np.zeros(len(cells), dtype=np.bool_)
-    for place, every in enumerate(cells):
-        nothing, does_not_apply = True, False
-        settled = [cell for cell in every if cell.rater == ADJUDICATED and cell.grade is not None and cell.grade.label is not None]
-        # a hidden repeat says how steady a person is; it is no second opinion
-        group = settled or [cell for cell in every if cell.kind != "human" or cell.repeat == 0]
-        for cell in group:
-            grade = cell.grade
-            if grade is None:
-                continue
-            if grade.failure is None or grade.failure.kind != "not_recorded":
-                sampled[place] = True
-            stale[place] |= grade.failure is not None and grade.failure.kind == "stale_mark"
-            if grade.label == NOT_APPLICABLE:
-                does_not_apply = True
-            elif grade.label is not None and grade.label != CANNOT_TELL:
-                rows.append(place)
-                said.append(codes.setdefault(grade.label, len(codes)))
-                nothing = False
-        applies[place] = not (nothing and does_not_apply)
-        stale[place] &= nothing
+    heard = [_hear(every) for every in cells]
+    rows = [place for place, one in enumerate(heard) for _ in one.labels]
+    said = [codes.setdefault(label, len(codes)) for one in heard for label in one.labels]
+    applies, sampled, stale = (
+        np.array(flags, dtype=np.bool_)
+        for flags in ([one.applies for one in heard], [one.sampled for one in heard], [one.stale for one in heard])
+    )
     return Marks(tuple(codes), np.array(rows, dtype=np.int64), np.array(said, dtype=np.int64), applies, sampled, stale)
 
 

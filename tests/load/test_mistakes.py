@@ -454,7 +454,22 @@ BROKEN = [
         "another name",
     ),
     # --- later versions
-    Broken("stop", top("plan: {@@stop: when-decided}"), "this version does not do stopping a run early yet"),
+    Broken(
+        "a stop on what a model thinks",
+        {"study.yaml": STUDY.replace("on: resolves", "on: @@resolves") + "plan: {stop: when-decided}\n"},
+        "cannot decide `H1`: only an LLM grader marks resolves",
+        "on what a check marks",
+        "let a check mark resolves, or ask every case with `stop: at-the-end`",
+    ),
+    Broken(
+        "a stop with nothing to decide",
+        {"study.yaml": STUDY.replace(", primary: true", "") + "plan: {stop: @@when-decided}\n"},
+        "nothing to decide",
+        "",
+        "`primary: true`",
+    ),
+    Broken("no such stop", top("plan: {stop: @@when-decide}"), "`stop` is the text `when-decide`", "`at-the-end`", "`when-decided`"),
+    Broken("a cap", top("plan: {@@max_cases: 100}"), "this version does not do planning the number of cases yet"),
     Broken(
         "gaps",
         hypothesis("{system: guided, @@groups: topic, on: score, within: 0.1}"),

@@ -13,7 +13,7 @@ from fairmark import load
 from fairmark.errors import Mistake
 from fairmark.records import Message
 from fairmark.rubric import Level
-from fairmark.study import Budget, Hypothesis, Mark, ModelSpec, Plan
+from fairmark.study import Budget, Hypothesis, Mark, ModelSpec, Plan, deviations
 from tests.load.files import CASES, RUBRIC, STUDY, write
 
 
@@ -254,6 +254,17 @@ def test_the_smaller_settings(tmp_path: Path) -> None:
     assert (study.cluster, study.groups, study.trials, study.concurrency) == ("customer", ("topic",), 3, 2)
     assert (study.plan, study.budget) == (Plan(0.05, 0.9), Budget(2, 10, 1.5))
     assert (study.interests, study.population) == ({"built_by": "us"}, {"topic": ("access", "deletion")})
+
+
+def test_a_stop_is_read_and_frozen_and_the_default_changes_no_fingerprint(tmp_path: Path) -> None:
+    at_the_end = load.study(write(tmp_path))
+    said = load.study(write(tmp_path, {"study.yaml": STUDY + "plan: {stop: at-the-end}\n"}))
+    assert said.fingerprint() == at_the_end.fingerprint()
+    text = STUDY.replace("on: resolves>=meets", "on: brief>=yes") + "plan: {stop: when-decided}\n"
+    study = load.study(write(tmp_path, {"study.yaml": text}))
+    assert study.plan == Plan(stop="when-decided")
+    assert study.document()["plan"]["stop"] == "when-decided"
+    assert [found.what for found in deviations(said.document(), replace(said, plan=study.plan).document())] == ["plan"]
 
 
 def test_aliases_within_reason_are_read(tmp_path: Path) -> None:

@@ -1,26 +1,29 @@
-"""What the answers so far decide, while the rest are still to come: one e-process per primary hypothesis.
+"""What the answers so far decide, while the rest are still to come: one e-process per hypothesis.
 
-A runner makes the plans before the first answer, asks in the order they name, and hands over the table whenever answers
-have come in. Nothing here looks at the clock: only at what stands, in the recorded order.
+The rules are settled before the first answer. A runner asks in the order of `Study.in_order` and hands each case to a
+`Deciding` once it is finished; a table is read in the same way. Nothing here looks at the clock: only at what stands, in
+the recorded order.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import TypeAlias
 
 from fairmark import stats
+from fairmark.errors import CannotDo
 from fairmark.results import Refusal
-from fairmark.study import Hypothesis, Study
-from fairmark.table import Table
+from fairmark.study import Hypothesis, Study, cannot_stop, marked_too_late
+from fairmark.table import Measure, Row, Table, rounded
+
+Outcome: TypeAlias = float | tuple[()] | None  # of a case: its value, None where it is missing, () where nothing applies to it
+Side: TypeAlias = tuple[float, float]  # what a case's answers by one system are worth, at worst and at best
 
 
 @dataclass(frozen=True, slots=True)
 class EarlyPlan:
-    """How one primary hypothesis may be decided early, settled before the first answer."""
+    """How one hypothesis may be decided early, settled before the first answer."""
 
     hypothesis: Hypothesis
     plan: stats.StoppingPlan  # refused where it may not
@@ -37,49 +40,133 @@ class Early:
 
 def units(study: Study, *, seed: int | str) -> tuple[str, ...]:
     """Cases, or clusters where they are declared, in the random order in which they are to be asked."""
-    names = list(dict.fromkeys(_unit(study, place) for place in range(len(study.cases))))
-    random.Random(seed).shuffle(names)
-    return tuple(names)
+    return tuple(dict.fromkeys(study.unit_of(case) for case in study.in_order(seed)))
 
 
-def early_plans(study: Study, table: Table, *, seed: int | str | None) -> tuple[EarlyPlan, ...]:
-    """One plan per primary hypothesis; alpha is shared among them. Without the seed of a random order all are refused."""
-    primary = [hypothesis for hypothesis in study.hypotheses if hypothesis.primary]
+def early_plans(study: Study, *, seed: int | str | None, secondary: bool = False) -> tuple[EarlyPlan, ...]:
+    """One plan per primary hypothesis, which share alpha; with `secondary` the others' as well. Refused without a random order's seed."""
     order = units(study, seed=seed) if seed is not None else ()
-    return tuple(EarlyPlan(one, _plan(study, table, one, len(primary), seed, order)) for one in primary)
+    sizes: dict[str, int] = {}
+    for case in study.cases:
+        sizes[study.unit_of(case)] = sizes.get(study.unit_of(case), 0) + 1
+    n_primary = sum(hypothesis.primary for hypothesis in study.hypotheses)
+    return tuple(
+        EarlyPlan(one, _plan(study, one, study.plan.alpha / (n_primary if one.primary else 1), seed, order, sizes))
+        for one in study.hypotheses
+        if one.primary or secondary
+    )
 
 
-def early(table: Table, plans: Sequence[EarlyPlan], order: Sequence[str]) -> Early:
-    """Where each hypothesis stands after the units of `order` up to the first that is still pending.
+def check_early(study: Study, *, seed: int | str) -> None:
+    """`CannotDo` where a study that is to stop when it is decided could not: before anything is asked."""
+    if study.plan.stop != "when-decided":
+        return
+    found = cannot_stop(study) or {one.hypothesis.id: one.plan.refused for one in early_plans(study, seed=seed) if one.plan.refused}
+    for name, refusal in found.items():
+        about = f"{name}: " if name else ""
+        raise CannotDo(refusal.code, f"`stop: when-decided` cannot work here: {about}{refusal.why}", refusal.next)
 
-    A failed answer or an unreadable mark enters at its place as missing: at worst where it is for the hypothesis, at best
-    where it is against it.
+
+class Deciding:
+    """Where hypotheses stand while cases come in: `add` takes each case once, in any order, and `stop` says whether to go on.
+
+    Evidence is taken in the order that the seed draws, a case or a whole cluster at a time: what is pending keeps what
+    comes behind it waiting, so that quick answers decide nothing before slow ones. A failed answer or an unreadable mark
+    enters at its place as missing: at worst where it is for the hypothesis, at best where it is against it. A case to
+    which the criterion does not apply takes its place and says nothing.
     """
-    results: dict[str, stats.StoppingResult] = {}
-    refused: dict[str, Refusal] = {}
-    for planned in plans:
-        if planned.plan.refused is not None:
-            refused[planned.hypothesis.id] = planned.plan.refused
-            continue
-        outcomes = _outcomes(table, planned.hypothesis, clustered=planned.plan.largest_cluster is not None)
-        claim = stats.Stopping(planned.plan)
-        claim.update(stats.in_order(order, outcomes))
-        results[planned.hypothesis.id] = claim.result()
-    together = stats.stop_together(tuple(results.values()), alpha=table.study.plan.alpha)
-    return Early(bool(results) and together.stop and not refused, results, refused)
+
+    def __init__(self, study: Study, *, seed: int | str, secondary: bool = False) -> None:
+        self._study = study
+        self.plans = early_plans(study, seed=seed, secondary=secondary)
+        self.order = units(study, seed=seed)
+        place = {name: number for number, name in enumerate(self.order)}
+        self._unit = {case.id: place[study.unit_of(case)] for case in study.cases}  # of every case that is still to come
+        self._left = [0] * len(self.order)  # cases of each unit that are still to come
+        for unit in self._unit.values():
+            self._left[unit] += 1
+        self._held: dict[int, list[tuple[Outcome, ...]]] = {}  # of units that wait for one before them, or for their own cases
+        self._taken = 0  # units
+        self._watched = [one for one in self.plans if one.plan.refused is None]
+        self.claims = {one.hypothesis.id: stats.Stopping(one.plan) for one in self._watched}
+        on = {one.hypothesis.on for one in self._watched}
+        self._measures = {name: Measure(study, name) for name in on}
+        self._sides = tuple(
+            dict.fromkeys((system, one.hypothesis.on) for one in self._watched for system in study.systems_of(one.hypothesis))
+        )
+        self._stop = self._may_stop()
+
+    @property
+    def stop(self) -> bool:
+        """Whether every primary hypothesis is decided, or can use no further answer."""
+        return self._stop
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """All rows of one case, once each is answered or failed and its checks are marked. `ValueError` for a case added twice."""
+        case = rows[0].case
+        unit = self._unit.get(case.id)
+        if unit is None or any(row.response is None or row.case.id != case.id for row in rows):
+            raise ValueError(f"{case.id} is no case of this study, was added before, or is not finished")
+        del self._unit[case.id]
+        sides: dict[tuple[str, str], Side | None] = {
+            (system, on): _side(self._measures[on], [row for row in rows if row.system == system]) for system, on in self._sides
+        }
+        self._held.setdefault(unit, []).append(tuple(_outcome(one.hypothesis, sides) for one in self._watched))
+        self._left[unit] -= 1
+        if unit == self._taken and self._left[unit] == 0:
+            self._take()
+
+    def _take(self) -> None:
+        """Takes in every unit that nothing stands before any more."""
+        while self._taken < len(self.order) and self._left[self._taken] == 0:
+            cases = self._held.pop(self._taken)
+            for number, one in enumerate(self._watched):
+                if one.plan.largest_cluster is None:
+                    self.claims[one.hypothesis.id].update([cases[0][number]])
+                else:
+                    values = [outcome for case in cases if not isinstance(outcome := case[number], tuple)]
+                    self.claims[one.hypothesis.id].update([values])
+            self._taken += 1
+        self._stop = self._stop or self._may_stop()  # a p never grows, so what is decided stays so
+
+    def _may_stop(self) -> bool:
+        primary = [one for one in self.plans if one.hypothesis.primary]
+        if not primary or any(one.plan.refused is not None for one in primary):
+            return False
+        claims = [self.claims[one.hypothesis.id] for one in primary]
+        if all(claim.state == "open" for claim in claims):
+            return False  # no p is at most alpha / k, which is where Holm begins
+        return stats.stop_together(claims, alpha=self._study.plan.alpha).stop
+
+    def early(self) -> Early:
+        """The whole account of where the primary hypotheses stand now."""
+        primary = [one for one in self.plans if one.hypothesis.primary]
+        refused = {one.hypothesis.id: one.plan.refused for one in primary if one.plan.refused is not None}
+        return Early(
+            self._stop, {name: self.claims[name].result() for one in primary if (name := one.hypothesis.id) in self.claims}, refused
+        )
 
 
-def _unit(study: Study, place: int) -> str:
-    case = study.cases[place]
-    return case.id if study.cluster is None else str(case.fields.get(study.cluster))
+def deciding(table: Table, *, seed: int | str, secondary: bool = False) -> Deciding:
+    """Where hypotheses stand by a table: its finished cases, whoever asked for them."""
+    found = Deciding(table.study, seed=seed, secondary=secondary)
+    by_case: dict[str, list[Row]] = {}
+    for row in table.rows:
+        by_case.setdefault(row.case.id, []).append(row)
+    for rows in by_case.values():
+        if all(row.response is not None for row in rows):
+            found.add(rows)
+    return found
+
+
+def early(table: Table, *, seed: int | str) -> Early:
+    """Where each primary hypothesis stands after the units up to the first that is still pending."""
+    return deciding(table, seed=seed).early()
 
 
 def _plan(
-    study: Study, table: Table, hypothesis: Hypothesis, n_primary: int, seed: int | str | None, order: Sequence[str]
+    study: Study, hypothesis: Hypothesis, alpha: float, seed: int | str | None, order: Sequence[str], sizes: Mapping[str, int]
 ) -> stats.StoppingPlan:
-    sizes: dict[str, int] = {}
-    for place in range(len(study.cases)):
-        sizes[_unit(study, place)] = sizes.get(_unit(study, place), 0) + 1
     null = -hypothesis.margin if hypothesis.kind == "no_worse_than" else hypothesis.margin
     # unless said otherwise: as good as the other for a tolerated loss, twice the margin, half way to the end of a rate
     usual = {"no_worse_than": 0.0, "better": max(2 * null, null + 0.1), "at_most": null / 2}.get(hypothesis.kind, (1 + null) / 2)
@@ -90,47 +177,47 @@ def _plan(
         "paired" if hypothesis.than is not None else "rate" if shares else "mean",
         null=null,
         alternative=usual if wrong_side else worth,
-        scorer=table.scorer_of(hypothesis.on),
+        scorer="code",  # or people's recorded marks, which are as good: who marks is looked into below
         seed=seed,
-        alpha=study.plan.alpha / n_primary,
-        power=study.plan.power,
+        alpha=alpha,
+        power=max(study.plan.power, 0.5),
         n_max=len(sizes),
         spread=None if shares else 0.25 if hypothesis.than is None else 0.35,
         largest_cluster=max(sizes.values()) if study.cluster is not None else None,
         order=order,
         fingerprint=study.fingerprint(),
     )
-    if not wrong_side:
+    late = marked_too_late(study, hypothesis)
+    if late is not None:
+        return replace(plan, refused=late)
+    if not wrong_side or plan.refused is not None:
         return plan
     why = f"what is worth finding, {worth:g}, lies on the wrong side of {null:g}"
     return replace(plan, refused=Refusal("NOTHING_WORTH_FINDING", why, "write a `worth_finding` that would support the hypothesis"))
 
 
-def _outcomes(table: Table, hypothesis: Hypothesis, *, clustered: bool) -> dict[str, float | list[float | None] | None]:
-    """What has come in, by unit: a case's value, None where it failed, or the values of a cluster's cases."""
-    study = table.study
-    measured = (
-        table.metric(hypothesis.system, hypothesis.on)
-        if hypothesis.than is None
-        else table.pairs(hypothesis.system, hypothesis.than, hypothesis.on)
-    )
-    n = len(study.cases)
-    count = np.bincount(measured.case, minlength=n)
-    mean = np.bincount(measured.case, weights=measured.low, minlength=n) / np.maximum(count, 1)
-    whole = np.bincount(measured.case, weights=measured.low < measured.high, minlength=n) == 0
-    value: dict[int, float | None] = {case: float(mean[case]) if whole[case] else None for case in np.flatnonzero(count).tolist()}
-    pending = {row.case.id for name in study.systems_of(hypothesis) for row in table.of(name) if row.response is None}
-    found: dict[str, list[float | None]] = {}
-    waiting: set[str] = set()
-    for place, case_ in enumerate(study.cases):
-        unit = _unit(study, place)
-        if case_.id in pending:
-            waiting.add(unit)
-        elif place in value:  # elsewhere the criterion does not apply
-            found.setdefault(unit, []).append(value[place])
-        else:
-            found.setdefault(unit, [])
-    ready = {unit: values for unit, values in found.items() if unit not in waiting}
-    if clustered:
-        return dict(ready)
-    return {unit: values[0] if values else None for unit, values in ready.items()}
+def _side(measure: Measure, rows: Sequence[Row]) -> Side | None:
+    """The mean of a case's answers by one system, at worst and at best; None where nothing applies."""
+    ends = [bounds for row in rows if (bounds := measure.bounds(row)) is not None]
+    if len(ends) < 2:
+        return ends[0] if ends else None
+    low = high = 0.0
+    for worst, best in ends:
+        low += worst
+        high += best
+    return low / len(ends), high / len(ends)
+
+
+def _outcome(hypothesis: Hypothesis, sides: Mapping[tuple[str, str], Side | None]) -> Outcome:
+    """What one case says to a hypothesis."""
+    first = sides[hypothesis.system, hypothesis.on]
+    if first is None:
+        return ()
+    if hypothesis.than is None:
+        low, high = first
+    else:
+        second = sides[hypothesis.than, hypothesis.on]
+        if second is None:
+            return ()
+        low, high = rounded(first[0] - second[1]), rounded(first[1] - second[0])
+    return low if low >= high else None

@@ -14,8 +14,8 @@ from fairmark.records import Task
 from fairmark.results import Refusal, Trust
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
 from fairmark.stats import cohen_kappa, confusion_matrix, estimate_rate, gwet_ac1
-from fairmark.study import Study
-from fairmark.table import Cell, Table, kind_of
+from fairmark.study import Study, kind_of
+from fairmark.table import Cell, Table
 
 __all__ = ["PeopleReceipt", "Receipt", "SystemReceipt", "people_receipt", "receipt", "trust"]
 

@@ -14,8 +14,8 @@ from fairmark.records import ADJUDICATED
 from fairmark.results import Calibration, Estimate, Result
 from fairmark.rubric import Criterion
 from fairmark.stats.intervals import FloatArray, IntArray
-from fairmark.study import Chosen
-from fairmark.table import Audited, Cell, Row, Table, kind_of
+from fairmark.study import Chosen, kind_of
+from fairmark.table import Audited, Cell, Row, Table
 
 Advice = Literal["use its marks, corrected by people's", "let people mark, drop this grader", "not known yet"]
 

@@ -207,11 +207,13 @@ class Calibration(Part):
 class Plan(Part):
     """How hypotheses are judged."""
 
-    later = {"stop": "stopping a run early", "max_cases": "planning the number of cases"}
+    later = {"max_cases": "planning the number of cases"}
     alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """Largest accepted chance of supporting what is not so, one-sided; 0.025 unless given."""
     power: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Wanted chance of finding what is worth finding; 0.8 unless given."""
+    stop: Literal["at-the-end", "when-decided"] | None = None
+    """at-the-end asks every case; when-decided stops once every primary hypothesis is decided. At the end unless given."""
 
 
 class Budget(Part):

@@ -14,7 +14,7 @@ from fairmark.load.rubrics import ReadRubric, on_scale, scale_in_words, valid_na
 from fairmark.load.shape import Shaped, shape
 from fairmark.load.sources import Place, Reader, clip, listed
 from fairmark.records import Case
-from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study, Tuning
+from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study, Tuning, cannot_stop
 
 NAMES = ("study.yaml", "study.yml")
 _ON = re.compile(r"\s*([^\s>=]+)\s*(?:>=\s*(.+?))?\s*", re.DOTALL)
@@ -170,7 +170,7 @@ def _study(file: Path, reader: Reader) -> Study | None:
         if reader.problems:
             return None
     plan, budget = written.plan, written.budget
-    return Study(
+    made = Study(
         name=written.study or "",
         question=written.question or "",
         folder=reader.folder,
@@ -185,6 +185,7 @@ def _study(file: Path, reader: Reader) -> Study | None:
         plan=Plan(
             alpha=plan.alpha if plan and plan.alpha is not None else Plan().alpha,
             power=plan.power if plan and plan.power is not None else Plan().power,
+            stop=plan.stop if plan and plan.stop is not None else Plan().stop,
         ),
         population={name: tuple(values) for name, values in (written.population or {}).items()},
         budget=Budget(budget.usd, budget.calls, budget.minutes) if budget else Budget(),
@@ -194,6 +195,12 @@ def _study(file: Path, reader: Reader) -> Study | None:
         tuning=tuning,
         concurrency=written.concurrency or 8,
     )
+    if made.plan.stop == "when-decided":
+        for name, refusal in cannot_stop(made).items():
+            place = root.where("hypotheses", name, "on") if name else root.where("plan", "stop")
+            about = f"`stop: when-decided` cannot decide `{name}`: " if name else "`stop: when-decided` has nothing to decide: "
+            reader.note(place, f"{about}{refusal.why} ({refusal.code})", "primary hypotheses on what a check marks", refusal.next)
+    return made
 
 
 def _tuning(written: StudyFile, root: Node, graders: Mapping[str, GraderSpec], reader: Reader) -> Tuning | None:

@@ -877,13 +877,13 @@ class Stopping:
             decided_at=self._decided_at if state not in ("open", "refused") else None,
             method=f"{plan.mode}, e-process" if wealth else "planned looks, O'Brien-Fleming spending",
             order_digest=plan.order_digest,
-            path=self._thinned(),
+            path=self.thinned(),
             warnings=self._warnings(state, n, cases),
             refused=self._refused,
         )
 
-    def _thinned(self) -> tuple[tuple[int, float, float, float], ...]:
-        """The paths at equal distances, the last point and that of the decision always among them."""
+    def thinned(self) -> tuple[tuple[int, float, float, float], ...]:
+        """The path as in `StoppingResult.path`: points at equal distances, the last and that of the decision always among them."""
         n = len(self._path)
         step = math.ceil(n / (PATH_POINTS - 1))
         kept = set(range(n - 1, -1, -step)) if n else set()
