@@ -69,4 +69,3 @@ def test_a_request_in_pieces_is_answered_once_and_other_paths_are_refused() -> N
     assert text_for("In pieces?") in whole.decode()
     assert refused.status == 404
     assert counts["requests"] == 1
-
