@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairmark import stats
-from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, units
+from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, stop_rules, units
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Case, Failure, Grade, Message, Response
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Level, Rubric
@@ -292,6 +292,20 @@ def test_a_stop_needs_something_to_decide_that_can_be_decided() -> None:
     unordered = early_plans(study(60), seed=None)[0].plan.refused
     assert unordered is not None
     assert unordered.code == "ORDER_NOT_RANDOM"
+
+
+def test_the_rules_are_told_beforehand_with_what_they_cost() -> None:
+    first, second = stop_rules(study(200, HYPOTHESES[0], HYPOTHESES[1]), seed=1)
+    assert (first.hypothesis, first.most, first.unit, first.worth_finding) == ("H1", 200, "cases", 0.3)
+    assert first.expected is not None
+    assert first.expected_at_margin is not None
+    assert 10 < first.expected < 80  # six times the margin shows soon
+    assert "at most 200 cases, about" in first.headline()
+    assert "half of alpha (0.025)" in second.rule  # half of a half of 0.1
+    clustered = stop_rules(study(200, HYPOTHESES[1], cluster=True), seed=1)
+    assert (clustered[0].unit, clustered[0].most, clustered[0].expected) == ("clusters", 23, None)
+    assert clustered[0].headline() == "H2: at most 23 clusters"
+    assert stop_rules(replace(study(200), plan=Plan()), seed=1) == ()
 
 
 # ------------------------------------------------------------ cost

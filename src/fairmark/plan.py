@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairmark.providers import Destination, estimate_tokens, price
 from fairmark.records import Question, Slot, Task, Usage
+from fairmark.results import StopRule
 from fairmark.stats import smallest_visible_difference, smallest_visible_rate, too_few_to_decide
 from fairmark.study import Hypothesis, ModelSpec, Study
 
@@ -72,6 +73,7 @@ class Outlook:
     n_cases: int
     n_clusters: int | None
     marking: Marking | None = None  # None: nobody marks in the browser
+    stopping: tuple[StopRule, ...] = ()  # of a run that stops when it is decided, by primary hypothesis
 
 
 def outlook(
@@ -82,11 +84,13 @@ def outlook(
     models: Mapping[str, ModelSpec],
     destinations: Mapping[str, Destination],
     env: Mapping[str, str],
+    stopping: Sequence[StopRule] = (),
 ) -> Outlook:
     """What is still to be asked and what it may cost. Nothing is sent.
 
     `tasks` are the grades of answered responses; LLM graders' calls for responses that are still missing are counted
-    from the plan. `models` are the models of systems and graders by name.
+    from the plan. `models` are the models of systems and graders by name, and `stopping` the rules by which the run may
+    need less.
     """
     lines = [_system_line(name, [slot for slot in slots if slot.system == name], models.get(name), env) for name in study.systems]
     unanswered = sum(slot.response is None for slot in slots)
@@ -127,6 +131,7 @@ def outlook(
         n_cases=len(study.cases),
         n_clusters=n_clusters,
         marking=_marking(study),
+        stopping=tuple(stopping),
     )
 
 

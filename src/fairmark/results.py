@@ -169,6 +169,7 @@ class CriterionResult:
     pending: int
     not_applicable: int
     cannot_tell: int
+    not_needed: int = 0  # of the pending ones, those that a run which was decided early does not need
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ class SystemResult:
     output_tokens: int | None
     cost_usd: float | None  # None: unknown
     warnings: tuple[str, ...] = ()
+    not_needed: int = 0  # of the pending ones, those that a run which was decided early does not need
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,79 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRule(Result):
+    """When a run that may stop early needs no more for one hypothesis: settled before the first answer."""
+
+    hypothesis: str
+    rule: str  # in words
+    unit: str  # cases, or clusters
+    most: int  # units asked at most
+    worth_finding: float
+    expected: float | None  # units asked on average if the effect is just worth finding; None: not worked out
+    expected_at_margin: float | None  # likewise if it lies just at the margin
+    refused: Refusal | None = None
+
+    def headline(self) -> str:
+        if self.refused is not None:
+            return f"{self.hypothesis}: no early stop ({self.refused})"
+        line = f"{self.hypothesis}: at most {self.most} {self.unit}"
+        if self.expected is not None and self.expected_at_margin is not None:
+            line += (
+                f", about {self.expected:.0f} if the effect is just worth finding ({self.worth_finding:g})"
+                f" and {self.expected_at_margin:.0f} if it lies at the margin"
+            )
+        return line
+
+
+StopState = Literal["open", "supported", "refuted", "ruled-out", "capped", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped(Result):
+    """How the evidence on one primary hypothesis stood while its cases came in."""
+
+    hypothesis: str
+    state: StopState  # ruled-out: the effect worth finding is; capped: all units are in and leave it open
+    say: str
+    unit: str  # cases, or clusters
+    used: int  # units taken in, in the recorded order; the answers that were under way at the decision are among them
+    most: int  # units that would have been asked at most
+    decided_at: int | None  # unit with which it was decided
+    worth_finding: float
+    bar: float  # log10 of the evidence that decides, for and against
+    bar_rule_out: float  # log10 of the evidence that rules the effect worth finding out
+    path: tuple[tuple[int, float, float, float], ...] = ()  # units, log10 of the evidence for, against, and that rules out
+    refused: Refusal | None = None
+
+    def headline(self) -> str:
+        return f"{self.hypothesis}: {self.say}"
+
+
+@dataclass(frozen=True, slots=True)
+class Course(Result):
+    """What came of a run that may stop as soon as its primary hypotheses are decided."""
+
+    stopped: bool  # each is decided, or can use no further answer
+    hypotheses: tuple[Stopped, ...]
+    cases: int  # planned
+    cases_asked: int  # of them, those of which any system was asked
+    responses: int  # planned
+    not_needed: int  # responses that nobody asked for, because it was decided; 0 while the run is to go on
+    seed: str  # of the random order in which cases are asked and taken in
+    order_digest: str
+
+    @property
+    def saved(self) -> float:
+        """Share of the planned responses that were not needed."""
+        return self.not_needed / self.responses if self.responses else 0.0
+
+    def headline(self) -> str:
+        if not self.stopped:
+            return f"not decided after {self.cases_asked} of {self.cases} cases"
+        return f"decided: {self.not_needed} of {self.responses} answers were not needed ({self.saved:.0%})"
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """Everything a report may say."""
 
@@ -292,6 +367,8 @@ class Analysis:
     interests: Mapping[str, str] = field(default_factory=dict)
     version: str = ""  # of fairmark
     rubric: tuple[Criterion, ...] = ()  # the criteria with their questions, levels and anchors, as they are now
+    course: Course | None = None  # of a run that may stop early; None: every case is asked
+    head: str = ""  # of the store's chain, which covers all that this rests on; empty for a bare table
 
     def as_dict(self) -> dict[str, Any]:
         """The whole analysis as JSON values."""

@@ -11,11 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import numpy as np
+
 from fairmark import stats
 from fairmark.errors import CannotDo
-from fairmark.results import Refusal
+from fairmark.results import Refusal, StopRule
 from fairmark.study import Hypothesis, Study, cannot_stop, marked_too_late
 from fairmark.table import Measure, Row, Table, rounded
+
+SIMULATED = 400_000  # cases in a forecast, as far as the fewest and the most runs allow
+FEWEST_RUNS, MOST_RUNS = 40, 400
 
 Outcome: TypeAlias = float | tuple[()] | None  # of a case: its value, None where it is missing, () where nothing applies to it
 Side: TypeAlias = tuple[float, float]  # what a case's answers by one system are worth, at worst and at best
@@ -65,6 +70,38 @@ def check_early(study: Study, *, seed: int | str) -> None:
     for name, refusal in found.items():
         about = f"{name}: " if name else ""
         raise CannotDo(refusal.code, f"`stop: when-decided` cannot work here: {about}{refusal.why}", refusal.next)
+
+
+def order_seed(study: Study, wave: str) -> str:
+    """What draws the order in which the cases of a wave are asked and taken in."""
+    return f"{study.name}/{wave}"
+
+
+def stop_rules(study: Study, *, seed: int | str) -> tuple[StopRule, ...]:
+    """The rule of each primary hypothesis, with what it costs as simulated; none for a study that asks every case."""
+    if study.plan.stop != "when-decided":
+        return ()
+    return tuple(_rule(one) for one in early_plans(study, seed=seed))
+
+
+def _rule(planned: EarlyPlan) -> StopRule:
+    plan = planned.plan
+    expected: float | None = None
+    at_margin: float | None = None
+    if plan.refused is None and plan.largest_cluster is None:
+        # a hybrid goes on for as long as its e-process does, whatever its one fixed test at the cap says
+        engine = replace(plan, mode="open-ended", alpha=plan.alpha_e, beta=plan.beta_e)
+        runs = min(MOST_RUNS, max(FEWEST_RUNS, SIMULATED // plan.n_max))
+        expected, at_margin = (
+            stats.stopping_forecast(engine, truth, rng=np.random.default_rng(1), runs=runs).mean_units
+            for truth in (plan.alternative, plan.null)
+        )
+    unit = "clusters" if plan.largest_cluster is not None else "cases"
+    rule = (
+        f"after each of the {unit}, in a random order drawn beforehand, half of alpha ({plan.alpha_e:g}) is held against all evidence so"
+        f" far; what is open after all {plan.n_max} gets one ordinary test with the other half"
+    )
+    return StopRule(planned.hypothesis.id, rule, unit, plan.n_max, plan.alternative, expected, at_margin, plan.refused)
 
 
 class Deciding:
