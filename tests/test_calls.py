@@ -13,9 +13,10 @@ import pytest
 
 from fairmark import calls
 from fairmark.calls import Job, Policy, Tally, perform
+from fairmark.calls.lanes import Lane
 from fairmark.errors import CannotDo
-from fairmark.records import Answer, Failure, Progress, Question
-from fairmark.study import Budget
+from fairmark.records import Answer, Failure, Progress, Question, Usage
+from fairmark.study import Budget, Limit
 
 
 class Clock:
@@ -79,12 +80,20 @@ class Seen:
     outcomes: dict[str, Answer | Failure] = field(default_factory=dict)
     intents: list[str] = field(default_factory=list)
 
-    async def record(self, job: Job, outcome: Answer | Failure) -> None:
+    then: Callable[[Job, Answer | Failure], list[Job]] = lambda job, outcome: []
+    kept_: int = 0  # outcomes and intents that would survive a power cut
+
+    def asking(self, job: Job) -> None:
+        self.intents.append(job.key)
+
+    async def came(self, job: Job, outcome: Answer | Failure) -> list[Job]:
         assert job.key not in self.outcomes
         self.outcomes[job.key] = outcome
+        return self.then(job, outcome)
 
-    async def intent(self, job: Job) -> None:
-        self.intents.append(job.key)
+    async def kept(self) -> None:
+        await asyncio.sleep(0)
+        self.kept_ = len(self.intents)
 
 
 def go(provider: Scripted, count: int = 1, seen: Seen | None = None, **options: Any) -> tuple[Tally, Seen]:
@@ -92,9 +101,7 @@ def go(provider: Scripted, count: int = 1, seen: Seen | None = None, **options: 
     clock = options.pop("clock", Clock())
     provider.clock = clock
     options.setdefault("policy", Policy(deadline=0.2))
-    work = perform(
-        jobs(provider, count), record=seen.record, intent=seen.intent, clock=clock, rng=random.Random(1), planned=count, **options
-    )
+    work = perform(jobs(provider, count), seen, clock=clock, rng=random.Random(1), planned=count, **options)
     return asyncio.run(work), seen
 
 
@@ -132,7 +139,7 @@ def test_a_key_refused_for_one_provider_stops_no_other_on_that_host() -> None:
     mixed = [
         Job(f"{name}{n}", "response", name, Question(), provider) for n in range(9) for name, provider in (("a", refused), ("b", fine))
     ]
-    tally = asyncio.run(perform(mixed, record=seen.record, intent=seen.intent, concurrency=1, clock=Clock(), planned=18))
+    tally = asyncio.run(perform(mixed, seen, concurrency=1, clock=Clock(), planned=18))
     assert (tally.answered, tally.failures, refused.asked, fine.asked) == (9, {"auth": 9}, 1, 9)
 
 
@@ -211,11 +218,11 @@ def test_no_more_than_the_limit_is_in_flight_and_jobs_are_pulled_as_needed() -> 
         nonlocal pulled
         for job in jobs(provider, 50):
             pulled += 1
-            assert pulled - len(seen.outcomes) <= 4 + 2
+            assert pulled - len(seen.outcomes) <= 4 + 1
             yield job
 
     seen = Seen()
-    asyncio.run(perform(endless(), record=seen.record, intent=seen.intent, concurrency=4, clock=Clock()))
+    asyncio.run(perform(endless(), seen, concurrency=4, clock=Clock()))
     assert provider.most == 4
     assert len(seen.outcomes) == 50
 
@@ -369,7 +376,7 @@ def test_stopping_waits_for_what_is_under_way_and_asks_no_more() -> None:
             return GOOD
 
         provider = Scripted([slow])
-        done = await perform(jobs(provider, 10), record=seen.record, intent=seen.intent, concurrency=2, stop=stop, planned=10)
+        done = await perform(jobs(provider, 10), seen, concurrency=2, stop=stop, planned=10)
         return done, seen
 
     tally, seen = asyncio.run(work())
@@ -383,9 +390,7 @@ def test_stopping_ends_the_retries_that_wait_and_keeps_their_failures() -> None:
     async def work() -> tuple[Tally, Seen]:
         stop, seen = asyncio.Event(), Seen()
         provider = Scripted([fail("rate_limited", 100.0)])
-        running = asyncio.ensure_future(
-            perform(jobs(provider, 50), record=seen.record, intent=seen.intent, concurrency=2, stop=stop, planned=50)
-        )
+        running = asyncio.ensure_future(perform(jobs(provider, 50), seen, concurrency=2, stop=stop, planned=50))
         while provider.asked < 10:
             await asyncio.sleep(0)
         stop.set()
@@ -414,8 +419,7 @@ def test_what_does_not_end_after_a_stop_is_cancelled_and_left_unasked() -> None:
 
         done = await perform(
             jobs(Scripted([hang]), 5),
-            record=seen.record,
-            intent=seen.intent,
+            seen,
             concurrency=1,
             stop=stop,
             planned=5,
@@ -429,38 +433,208 @@ def test_what_does_not_end_after_a_stop_is_cancelled_and_left_unasked() -> None:
     assert tally.stopped == "stopped by you"
 
 
-def test_cancelling_ends_at_once_and_still_records_what_was_answered() -> None:
-    recorded: list[str] = []
+def test_cancelling_ends_at_once_and_keeps_what_was_answered() -> None:
+    seen = Seen()
 
     async def work() -> None:
-        storing, stored = asyncio.Event(), asyncio.Event()
+        answering = asyncio.Event()
 
-        async def record(job: Job, outcome: Answer | Failure) -> None:
-            storing.set()
-            await stored.wait()
-            recorded.append(job.key)
+        @dataclass
+        class Half(Scripted):
+            async def ask(self, question: Question) -> Answer | Failure:
+                self.asked += 1
+                if self.asked > 7:
+                    answering.set()
+                    await asyncio.sleep(3600)
+                return GOOD
 
-        running = asyncio.ensure_future(perform(jobs(Scripted([GOOD]), 20), record=record, intent=Seen().intent, concurrency=3))
-        await storing.wait()
+        running = asyncio.ensure_future(perform(jobs(Half([GOOD]), 20), seen, concurrency=3))
+        await answering.wait()
+        await asyncio.sleep(0.01)
         running.cancel()
-        asyncio.get_running_loop().call_later(0.01, stored.set)
         with pytest.raises(asyncio.CancelledError):
             await running
 
     asyncio.run(work())
-    assert recorded == ["k0", "k1", "k2"][: len(recorded)]
-    assert recorded
+    assert len(seen.outcomes) == 7
+    assert seen.kept_ == len(seen.intents) == 10
 
 
 def test_what_cannot_be_recorded_rises_and_ends_the_asking() -> None:
     provider = Scripted([GOOD])
 
-    async def full(job: Job, outcome: Answer | Failure) -> None:
-        raise CannotDo("DISK", "the disk is full")
+    class Full(Seen):
+        async def kept(self) -> None:
+            if self.outcomes:
+                raise CannotDo("DISK", "the disk is full")
 
     with pytest.raises(CannotDo, match="full"):
-        asyncio.run(perform(jobs(provider, 50), record=full, intent=Seen().intent, concurrency=2))
+        asyncio.run(perform(jobs(provider, 50), Full(), concurrency=2))
     assert provider.asked <= 4
+
+
+def test_what_follows_from_an_answer_goes_before_anything_new() -> None:
+    order: list[str] = []
+    grader = Scripted([GOOD], host="elsewhere")
+
+    def then(job: Job, outcome: Answer | Failure) -> list[Job]:
+        order.append(job.key)
+        return [Job(f"{job.key}/mark", "grade", "judge", Question(), grader)] if job.what == "response" else []
+
+    provider = Scripted([GOOD])
+    tally, seen = go(provider, 50, Seen(then=then), concurrency=2)
+    assert tally.answered == 100
+    assert seen.intents.index("k0/mark") < seen.intents.index("k6")
+    assert all(abs(order.index(f"k{n}/mark") - order.index(f"k{n}")) < 8 for n in range(50))
+    assert grader.asked == 50
+
+
+def test_a_slow_grader_holds_back_the_source_so_that_little_waits() -> None:
+    pulled = 0
+
+    async def slow() -> Answer:
+        await asyncio.sleep(0.002)
+        return GOOD
+
+    grader = Scripted([slow], host="elsewhere")
+    provider = Scripted([GOOD])
+
+    def source() -> Iterator[Job]:
+        nonlocal pulled
+        for job in jobs(provider, 200):
+            pulled += 1
+            yield job
+
+    seen = Seen(
+        then=lambda job, _: [Job(f"{job.key}/{n}", "grade", "judge", Question(), grader) for n in range(3)] * (job.name == "system")
+    )
+
+    async def work() -> Tally:
+        running = asyncio.ensure_future(perform(source(), seen, concurrency=2, clock=Clock()))
+        while grader.asked < 30:
+            await asyncio.sleep(0)
+            assert 3 * pulled - grader.asked <= 3 * (2 * 2 + 2 * 2)
+        return await running
+
+    assert asyncio.run(work()).answered == 800
+
+
+def test_a_job_is_sent_only_once_its_note_would_survive_a_power_cut() -> None:
+    seen = Seen()
+
+    @dataclass
+    class Watching(Scripted):
+        async def ask(self, question: Question) -> Answer | Failure:
+            assert f"k{question.trial - 1}" in seen.intents[: seen.kept_]
+            await asyncio.sleep(0)
+            return GOOD
+
+    tally, _ = go(Watching([GOOD]), 60, seen, concurrency=7)
+    assert (tally.answered, len(seen.outcomes)) == (60, 60)
+
+
+def test_rates_a_minute_are_kept_to() -> None:
+    clock = Clock()
+    provider = Scripted([GOOD])
+    go(provider, 61, concurrency=5, limits={"here": Limit(requests_per_minute=60)}, clock=clock)
+    # one second's worth may go at once, then one a second
+    assert 58 <= clock.now() <= 62
+    within = [sum(start <= time < start + 60 for time in provider.times) for start in provider.times]
+    assert max(within) <= 62
+
+
+def test_tokens_a_minute_are_kept_to_as_they_become_known() -> None:
+    clock = Clock()
+    spent = Answer("yes", "stop", usage=Usage(60, 0, 40), cost_usd=0.0)
+    tally, _ = go(Scripted([spent]), 31, concurrency=1, limits={"here": Limit(tokens_per_minute=1000)}, clock=clock)
+    assert tally.tokens == 3100
+    # 3,100 tokens at 1,000 a minute; the first is free, and the first guess is corrected
+    assert 170 <= clock.now() <= 190
+
+
+def test_a_host_that_takes_less_at_once_gets_less() -> None:
+    async def slow() -> Answer:
+        await asyncio.sleep(0.001)
+        return GOOD
+
+    provider = Scripted([slow])
+    go(provider, 40, concurrency=16, limits={"here": Limit(concurrency=3)})
+    assert provider.most == 3
+
+
+def test_a_host_that_becomes_slow_is_asked_less_at_once() -> None:
+    lane = Lane(32)
+    for _ in range(100):
+        lane.answered("quick", 0.5)
+    assert lane.places == 32
+    for _ in range(400):
+        lane.answered("quick", 9.0)
+    assert lane.places == 8  # a quarter is left
+    for _ in range(3000):
+        lane.answered("quick", 0.5)
+    assert lane.places == 32
+    mixed = Lane(16)
+    for _ in range(300):  # a long and a short kind of answer are each measured by their own usual time
+        mixed.answered("essay", 20.0)
+        mixed.answered("mark", 0.4)
+    assert mixed.places == 16
+
+
+def test_the_first_of_a_long_shared_beginning_goes_alone() -> None:
+    out = 0
+    alone: list[int] = []
+
+    @dataclass
+    class Caching(Scripted):
+        async def ask(self, question: Question) -> Answer | Failure:
+            nonlocal out
+            out += 1
+            alone.append(out)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            out -= 1
+            return GOOD
+
+    provider = Caching([GOOD])
+    made = [Job(f"k{n}", "grade", "judge", Question(trial=n + 1), provider, prefix="rubric") for n in range(30)]
+    seen = Seen()
+    tally = asyncio.run(perform(made, seen, concurrency=6, clock=Clock()))
+    assert (tally.answered, tally.unasked, len(seen.outcomes)) == (30, 0, 30)
+    assert alone[:2] == [1, 1]
+    assert max(alone) == 6
+
+
+def test_a_long_shared_beginning_whose_first_question_fails_keeps_nobody() -> None:
+    provider = Scripted([fail("server_error"), fail("server_error"), fail("bad_request"), GOOD])
+    made = [Job(f"k{n}", "grade", "judge", Question(trial=n + 1), provider, prefix="rubric") for n in range(9)]
+    seen = Seen()
+    tally = asyncio.run(perform(made, seen, concurrency=3, clock=Clock()))
+    assert (tally.answered, tally.failed) == (8, 1)
+
+
+def test_enough_ends_the_asking_and_uses_what_is_under_way() -> None:
+    seen = Seen()
+
+    async def slow() -> Answer:
+        await asyncio.sleep(0.001)
+        return GOOD
+
+    tally, _ = go(Scripted([slow]), 100, seen, concurrency=4, enough=lambda: "decided" if len(seen.outcomes) >= 10 else "")
+    assert tally.stopped == "decided"
+    assert 10 <= tally.answered == len(seen.outcomes) <= 14
+    assert tally.unasked == 100 - tally.answered
+
+
+def test_a_token_budget_counts_what_is_in_flight() -> None:
+    spent = Answer("yes", "stop", usage=Usage(60, 0, 40), cost_usd=0.0)
+
+    async def slow() -> Answer:
+        await asyncio.sleep(0.001)
+        return spent
+
+    tally, _ = go(Scripted([slow]), 100, budget=Budget(tokens=2000), concurrency=3)
+    assert (tally.answered, tally.tokens) == (20, 2000)
+    assert "2000 tokens" in tally.stopped
 
 
 def test_our_own_bugs_rise() -> None:
@@ -509,11 +683,3 @@ def test_progress_is_shown_no_more_than_ten_times_a_second() -> None:
     assert 8 <= len(shown) <= 12
     assert [progress.done for progress in shown] == sorted(progress.done for progress in shown)
     assert shown[-1].done == 100
-
-
-def test_two_rounds_add_and_a_budget_has_a_rest() -> None:
-    one = Tally(answered=2, failed=1, calls=4, usd=1.0, seconds=60, failures={"timeout": 1})
-    both = calls.add(one, Tally(answered=1, calls=1, usd=None, seconds=1))
-    assert (both.answered, both.failed, both.calls, both.usd) == (3, 1, 5, None)
-    assert calls.left(Budget(usd=3.0, calls=10, minutes=2), one) == Budget(usd=2.0, calls=6, minutes=1.0)
-    assert calls.left(Budget(usd=3.0), both).usd == 0.0

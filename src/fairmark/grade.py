@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fairmark import calls
-from fairmark.records import Answer, Failure, Grade, Grader, Item, Progress, Provider, Question, Task, Verdict, grade_key
+from fairmark.graders import CheckGrader
+from fairmark.records import Answer, Failure, Grade, Grader, Item, Provider, Task, Verdict, grade_key
 from fairmark.store import Store
-from fairmark.study import Budget
+
+LONG_PREFIX = 4000  # characters, about a thousand tokens: endpoints keep no shorter beginning
 
 
 def tasks(items: Sequence[Item], graders: Sequence[Grader], *, repeats: Callable[[Grader], int]) -> tuple[Task, ...]:
@@ -65,71 +66,49 @@ def mark_at_once(planned: Sequence[Task], store: Store, *, retry_failed: bool = 
     return tuple(replace(task, grade=made[id(task)]) if id(task) in made else task for task in planned)
 
 
-@dataclass(slots=True)
-class Ask:
-    """What `ask` needs beside the tasks."""
-
-    store: Store
-    provider: Callable[[str], Provider]  # of a grader's name
-    concurrency: int = 8
-    budget: Budget = field(default_factory=Budget)
-    policy: calls.Policy = field(default_factory=calls.Policy)
-    stop: asyncio.Event | None = None
-    progress: Callable[[Progress], None] | None = None
+def in_passing(grader: Grader) -> bool:
+    """Whether a grader marks by a shipped check, which takes next to no time. Other people's code may take long."""
+    return isinstance(grader, CheckGrader) and grader.quick
 
 
-async def ask(planned: Sequence[Task], with_: Ask, *, retry_failed: bool = False) -> calls.Tally:
-    """Asks LLM graders for the grades that are missing and stores every outcome.
+def mark(task: Task) -> Grade:
+    """The grade by a grader that asks nobody."""
+    return _grade(task, _guarded(task, None), None)
+
+
+def job(task: Task, provider: Provider) -> calls.Job:
+    """What the pool is to ask for a task of an LLM grader."""
+    asker = _asker(task)
+    asked = asker.ask(task.item)
+    assert asked is not None
+    first = asked.messages[0].content if asked.messages else ""
+    prefix = f"{task.grader.name}/{len(first)}/{hash(first)}" if len(first) >= LONG_PREFIX else ""
+    return calls.Job(task.key, "grade", task.grader.name, asked, provider, task, prefix)
+
+
+def read(asked: calls.Job, outcome: Answer | Failure) -> tuple[Grade, calls.Job | None]:
+    """The grade that an outcome is, and the job that follows from it.
 
     A verdict that cannot be read is asked for once more with the grader's own reminder; then it is a failure.
     """
-    questions: dict[str, tuple[Task, Question]] = {}
-    for task in planned:
-        if task.missing(retry_failed=retry_failed):
-            asked = _asker(task).ask(task.item)
-            if asked is not None:
-                questions.setdefault(task.key, (task, asked))  # one call serves all tasks of one name
-    again: dict[str, tuple[Task, Question]] = {}
-    store = with_.store
+    again = isinstance(asked.payload, _Again)
+    task: Task = asked.payload.task if again else asked.payload
+    answer = outcome if isinstance(outcome, Answer) else None
+    verdict = _guarded(task, answer) if answer is not None else outcome
+    assert not isinstance(verdict, Answer)
+    grade = _grade(task, verdict, answer)
+    reminder = getattr(_asker(task), "retry", None)
+    if again or answer is None or reminder is None or not isinstance(verdict, Failure) or verdict.kind != "unreadable_grade":
+        return grade, None
+    follow_up = reminder(task.item, answer)
+    return grade, None if follow_up is None else replace(asked, question=follow_up, payload=_Again(task))
 
-    async def intent(job: calls.Job) -> None:
-        await asyncio.wrap_future(store.add_intent(job.key, "grade", job.name, time.time_ns()))
 
-    async def record(job: calls.Job, outcome: Answer | Failure) -> Grade | None:
-        task, second = job.payload
-        verdict = _guarded(task, outcome) if isinstance(outcome, Answer) else outcome
-        reminder = getattr(_asker(task), "retry", None)
-        if isinstance(verdict, Failure) and verdict.kind == "unreadable_grade" and not second and reminder is not None:
-            follow_up = reminder(task.item, outcome)
-            if follow_up is not None:
-                again[task.key] = (task, follow_up)
-        grade = _grade(task, verdict, outcome if isinstance(outcome, Answer) else None)
-        await asyncio.wrap_future(store.add_grade(grade))
-        return grade
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A task that is asked a second time."""
 
-    async def perform(wanted: dict[str, tuple[Task, Question]], *, second: bool, budget: Budget) -> calls.Tally:
-        def jobs() -> Iterator[calls.Job]:
-            for task, asked in wanted.values():
-                yield calls.Job(task.key, "grade", task.grader.name, asked, with_.provider(task.grader.name), (task, second))
-
-        return await calls.perform(
-            jobs(),
-            record=record,
-            intent=intent,
-            concurrency=with_.concurrency,
-            policy=with_.policy,
-            budget=budget,
-            progress=with_.progress,
-            step="grade",
-            planned=len(wanted) if second else len({task.key for task in planned if task.grader.kind == "llm"}),
-            stored=0 if second else len({task.key for task in planned if task.grader.kind == "llm"}) - len(wanted),
-            stop=with_.stop,
-        )
-
-    tally = await perform(questions, second=False, budget=with_.budget)
-    if again and not tally.stopped:
-        tally = calls.add(tally, await perform(again, second=True, budget=calls.left(with_.budget, tally)))
-    return tally
+    task: Task
 
 
 def _guarded(task: Task, answer: Answer | None) -> Verdict | Failure:

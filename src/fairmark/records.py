@@ -342,20 +342,22 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a step is. `run` and `grade` hand these to whoever watches."""
+    """How far a run is. The pool hands these to whoever watches."""
 
-    step: str  # run, grade or calibrate
-    planned: int
-    stored: int  # already in the store when the step began
-    done: int  # answered in this step
-    failed: int  # failed in this step
+    planned: int  # responses and LLM grades
+    stored: int  # already in the store when it began
+    done: int  # answered since then
+    failed: int  # failed since then
     in_flight: int
     calls: int  # requests sent, retries included
     usd: float | None  # spent; None once a call of unknown price was made
-    seconds: float  # since the step began
+    seconds: float  # since it began
+    retries: int = 0
+    tokens: int = 0  # read and written
     by_name: Mapping[str, int] = field(default_factory=dict)  # system or grader: how many are finished
-    note: str = ""  # one line worth saying, such as a download or a retry
-    latest: Grade | Response | None = None  # the record that has just been made
+    failures: Mapping[str, int] = field(default_factory=dict)  # by kind
+    places: Mapping[str, int] = field(default_factory=dict)  # by host: requests that may be in flight there now
+    note: str = ""  # one line worth saying, such as a retry
 
     @property
     def seconds_left(self) -> float | None:

@@ -23,7 +23,8 @@ from fairmark.cli import screen
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.results import Analysis
 from fairmark.study import Budget, Part
-from fairmark.workbench import Tally, Watch, Workbench, analyse_table
+from fairmark.workbench import Tally, Workbench, analyse_table
+from fairmark.workbench.telling import Watch
 
 EXIT_REFUTED = 100
 EXIT_UNDECIDED = 101
@@ -145,6 +146,11 @@ def plan(config: Path, *, wave: str, as_json: bool) -> None:
             for assumed, effect in power.smallest
         ]
         screen.out.print(f"{power.hypothesis} would show {', '.join(parts)}")
+    if outlook.stopping:
+        screen.out.print("\nWhen it may stop")
+        for rule in outlook.stopping:
+            screen.out.print(rule.headline())
+        screen.out.print(f"Each time, {outlook.stopping[0].rule}.")
     screen.out.print(f"\nNext: fairmark run -c {config}")
 
 
@@ -172,7 +178,8 @@ def run(
     else:
         _say_run(tally)
         _say_analysis(analysis)
-        screen.out.print(f"\nNext: fairmark report -c {config}")
+        screen.out.print(f"\nHead of the store's chain: {analysis.head}")
+        screen.out.print(f"Next: fairmark report -c {config}")
     if tally.answered == 0:
         raise SystemExit(1)
 

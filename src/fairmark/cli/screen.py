@@ -154,13 +154,12 @@ class Watcher:
         self.events = events
         self._live: Live | None = None
         self._last = 0.0
-        self._step = ""
 
     def progress(self, progress: Progress) -> None:
         if self.events:
             event = {"event": "progress", "seconds_left": progress.seconds_left} | {
                 name: getattr(progress, name)
-                for name in ("step", "planned", "stored", "done", "failed", "in_flight", "calls", "usd", "seconds", "note")
+                for name in ("planned", "stored", "done", "failed", "in_flight", "calls", "usd", "seconds", "note")
             }
             sys.stderr.write(json.dumps(event) + "\n")
             return
@@ -172,8 +171,8 @@ class Watcher:
             return
         now = time.monotonic()
         finished = progress.stored + progress.done + progress.failed >= progress.planned
-        if progress.step != self._step or now - self._last >= PLAIN_EVERY or finished:
-            self._last, self._step = now, progress.step
+        if now - self._last >= PLAIN_EVERY or finished:
+            self._last = now
             err.print(line)
 
     def notify(self, line: str) -> None:
@@ -212,9 +211,8 @@ class Watcher:
 
 def describe(progress: Progress) -> str:
     """One line of progress: how far, how fast, what it cost, how long it will take."""
-    what = {"run": "answers", "grade": "marks"}.get(progress.step, progress.step)
     finished = progress.stored + progress.done + progress.failed
-    parts = [f"{what} {finished}/{progress.planned}"]
+    parts = [f"answers and marks {finished}/{progress.planned}"]
     if progress.stored:
         parts.append(f"{progress.stored} from the store")
     if progress.failed:

@@ -37,6 +37,11 @@ class CheckGrader:
         return self.on.id
 
     @property
+    def quick(self) -> bool:
+        """Whether it takes next to no time, so that nothing else need go on meanwhile. A stranger's check may not."""
+        return self.check.quick and not self.package
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """What it is shown of an item."""
         return self.check.parts(self.value_named)

@@ -60,6 +60,7 @@ class Check:
     settle: Callable[[Json, Mapping[str, Json], Path], Settled] | None = None  # `ValueError` says what is wrong with the value
     numbers: Callable[[Mapping[str, Json]], bool] = lambda options: False  # whether it answers with a share from 0 to 1
     version: int = 1  # raised when the same response may get another label
+    quick: bool = True  # False: it runs somebody's code or pattern, or compares at length, and may take seconds
 
     def parts(self, value: Json) -> tuple[Part, ...]:
         """What it is shown of an item."""
@@ -236,7 +237,7 @@ def python_function(function: Callable[..., object]) -> Check:
         result = run_function(lambda: function, item, where=where, file=file)
         return result if isinstance(result, Failure) else Finding(result)
 
-    return Check(run, "Whatever the function says.", sees=CHECKS["python"].sees)
+    return Check(run, "Whatever the function says.", sees=CHECKS["python"].sees, quick=False)
 
 
 def python(item: Item, value: object, options: Mapping[str, Json]) -> Finding | Failure:
@@ -349,6 +350,7 @@ CHECKS: Mapping[str, Check] = {
             "dotall": Setting("`.` also matches a line break", default=False),
         },
         settle=_settle_regex,
+        quick=False,
     ),
     "json_valid": Check(json_valid, "The response is one JSON value and nothing else.", options={"fenced": _FENCE}),
     "json_schema": Check(
@@ -357,6 +359,7 @@ CHECKS: Mapping[str, Check] = {
         value=Setting("a JSON Schema, or the name of the file that holds it", "text or mapping", required=True),
         options={"fenced": _FENCE},
         settle=_settle_schema,
+        quick=False,
     ),
     "json_path": Check(
         json_path,
@@ -417,6 +420,7 @@ CHECKS: Mapping[str, Check] = {
         },
         or_reference=True,
         numbers=lambda options: options["threshold"] is None,
+        quick=False,
     ),
     "python": Check(
         python,
@@ -424,6 +428,7 @@ CHECKS: Mapping[str, Check] = {
         value=Setting("`file.py:function`, written as `function:` in the study", "text", required=True),
         sees=("output", "input", "reference", "fields"),
         settle=_settle_python,
+        quick=False,
     ),
 }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,14 +22,15 @@ from fairmark import run as running
 from fairmark import tuning as tuning_room
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
-from fairmark.records import Case, Grader, Message, Progress, Provider, Slot, Task, item_of
+from fairmark.records import Case, Grader, Message, Provider, Slot, Task, item_of
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
 from fairmark.table import Cell, Drawn, Row, Table
+from fairmark.workbench.asking import AT_ONCE, Asking
+from fairmark.workbench.telling import Telling, Watch
 
 if TYPE_CHECKING:
-    from fairmark import calls
     from fairmark.analyse.early import Early
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
@@ -74,17 +76,6 @@ class Findings(Analysis):
         if not self.hypotheses:
             lines += [f"{result.system} on {result.criterion}: {result.pass_rate}" for result in self.criteria]
         return "\n".join(lines)
-
-
-@dataclass(slots=True)
-class Watch:
-    """Who is told what happens during a run. Every part is optional."""
-
-    progress: Callable[[Progress], None] | None = None
-    notify: Callable[[str], None] | None = None  # one line worth saying, such as a download
-    quarter: Callable[[], None] | None = None  # another quarter of the answers is in and marked by checks
-    responses_done: Callable[[], None] | None = None  # all answers are in and their checks are marked
-    stop: asyncio.Event | None = field(default=None)
 
 
 class Workbench:
@@ -183,7 +174,7 @@ class Workbench:
 
     @cached_property
     def _planned(self) -> tuple[Slot, ...]:
-        return running.slots(self.study, self.systems, wave=self.wave)
+        return tuple(running.slots(self.study, self.systems, wave=self.wave))
 
     def slots(self) -> tuple[Slot, ...]:
         """Every planned response with what the store holds for it."""
@@ -191,11 +182,10 @@ class Workbench:
 
     def tasks(self, slots: Sequence[Slot], *, kind: str | None = None) -> tuple[Task, ...]:
         """Every grade of the answered responses, or those by one kind of grader, with what the store holds for it."""
-        return grading.fill(self._tasks_of(slots, kind=kind), self.store)
+        return grading.fill(self._tasks_of(slots, [grader for grader in self.graders if kind in (None, grader.kind)]), self.store)
 
-    def _tasks_of(self, slots: Sequence[Slot], *, kind: str | None = None) -> tuple[Task, ...]:
+    def _tasks_of(self, slots: Iterable[Slot], graders: Sequence[Grader]) -> tuple[Task, ...]:
         items = [item_of(slot.case, slot.response) for slot in slots if slot.response is not None and slot.response.answer is not None]
-        graders = [grader for grader in self.graders if kind in (None, grader.kind)]
         return grading.tasks(items, graders, repeats=self._repeats)
 
     def _choose_examples(self) -> None:
@@ -253,101 +243,80 @@ class Workbench:
 
     async def run_async(self, watch: Watch | None = None, *, retry_failed: bool = False, budget: Budget | None = None) -> Tally:
         """`run` for callers that have an event loop already."""
-        watch = watch or Watch()
+        watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
-        budget = budget or self.study.budget
         self.freeze()
         await asyncio.to_thread(self._choose_examples)
-        slots = await asyncio.to_thread(lambda: running.read_recorded(self.slots(), self.store, wave=self.wave))
-        await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks(slots), self.store, retry_failed=retry_failed))
+        await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
         self._affordable(budget, self.plan)
-        pool = _Pool(self)
-        try:
-            return await self._fill(slots, pool, watch, retry_failed=retry_failed, budget=budget)
-        finally:
-            await pool.close()
+        return await self._ask(running.slots(self.study, self.systems, wave=self.wave), watch, budget, retry_failed=retry_failed)
 
-    async def _fill(self, slots: Sequence[Slot], pool: _Pool, watch: Watch, *, retry_failed: bool, budget: Budget) -> Tally:
+    def _read_recorded(self, *, retry_failed: bool) -> None:
+        """Has the responses of recorded systems made and marked, a few at a time."""
+        recorded = {name: spec for name, spec in self.systems.items() if spec.kind == "recorded"}
+        planned = running.slots(self.study, recorded, wave=self.wave)
+        while some := tuple(islice(planned, AT_ONCE)) if recorded else ():
+            slots = running.read_recorded(running.fill(some, self.store), self.store, wave=self.wave)
+            grading.mark_at_once(self.tasks(slots, kind="check"), self.store, retry_failed=retry_failed)
+
+    async def _ask(
+        self, slots: Iterator[Slot], watch: Watch, budget: Budget, *, first: Sequence[Task] | None = None, retry_failed: bool = False
+    ) -> Tally:
+        """Asks for what is missing of these responses, of their grades, and of the grades that go first."""
         from fairmark import calls
 
-        policy = self._policy or calls.Policy()
-        at_first = self._state(slots)
-        before = at_first[0] - at_first[2]
-
-        one_at_a_time = asyncio.Lock()  # checks written by people need not be safe for threads
-
-        todo = sum(slot.missing(retry_failed=retry_failed) for slot in slots)
-        quarters = {todo * part // 4 for part in (1, 2, 3)} - {0}
-        made = 0
-
-        async def arrived(slot: Slot) -> None:
-            nonlocal made
-            made += 1
-            reached = made in quarters and watch.quarter is not None
-            async with one_at_a_time:
-                if slot.response is not None and slot.response.answer is not None:
-                    await asyncio.to_thread(lambda: grading.mark_at_once(self.tasks([slot]), self.store))
-                if reached and watch.quarter is not None:
-                    await asyncio.to_thread(watch.quarter)
-
-        answered = await running.respond(
-            slots,
-            running.Respond(
-                store=self.store,
-                provider=pool.system,
-                wave=self.wave,
-                concurrency=self.study.concurrency,
-                budget=budget,
-                policy=policy,
-                stop=watch.stop,
-                progress=watch.progress,
-                arrived=arrived,
-            ),
+        pool = _Pool(self)
+        planned = len(self.study.cases) * len(self.systems) * self.study.trials if first is None else 0
+        asking = Asking(
+            store=self.store,
+            wave=self.wave,
+            planned=planned,
+            slots=slots,
+            first=self._calibration() if first is None else first,
+            tasks_of=lambda some: [
+                task for task in self._tasks_of(some, graders=self._marking_now) if task.grader.kind == "check" or self._asks(task)
+            ],
+            questions_each=sum(self._repeats(grader) for grader in self.graders if self.study.graders[grader.name].kind == "llm"),
+            system=pool.system,
+            grader=pool.grader,
             retry_failed=retry_failed,
         )
-        if watch.responses_done is not None and not answered.stopped:
-            watch.responses_done()
-        graded = calls.Tally()
-        if not answered.stopped:
-            tasks = self.model_tasks(self.slots())
-            graded = await grading.ask(
-                tasks,
-                grading.Ask(
-                    store=self.store,
-                    provider=pool.grader,
-                    concurrency=self.study.concurrency,
-                    budget=calls.left(budget, answered),
-                    policy=policy,
-                    stop=watch.stop,
-                    progress=watch.progress,
-                ),
-                retry_failed=retry_failed,
+        telling = Telling(watch, planned)
+        asking.arrived = telling.arrived
+        try:
+            done = await calls.perform(
+                asking.jobs(),
+                asking,
+                concurrency=self.study.concurrency,
+                limits=self.study.limits,
+                policy=self._policy,
+                budget=budget,
+                progress=None if (told := watch.progress) is None else lambda of_pool: told(asking.progress(of_pool)),
+                stop=watch.stop,
             )
-        done = calls.add(answered, graded)
-        planned, failed, pending = self._state(self.slots())
+            await telling.end()
+            if done.stopped:
+                await asyncio.to_thread(asking.count_the_rest)
+        finally:
+            asking.close()
+            await pool.close()
+        planned, answered, failed = asking.standing()
         return Tally(
             planned=planned,
-            stored=before,
+            stored=asking.responses.stored + asking.grades.stored,
             calls=done.calls,
-            answered=planned - failed - pending,
+            answered=answered,
             failed=failed,
-            pending=pending,
+            pending=planned - answered - failed,
             usd=done.usd,
             seconds=done.seconds,
-            stopped=done.stopped,
+            stopped=done.stopped if answered + failed < planned else "",
         )
 
-    def _state(self, slots: Sequence[Slot]) -> tuple[int, int, int]:
-        """How many responses and LLM grades are planned, how many failed, and how many are pending."""
-        tasks = {task.key: task for task in self.model_tasks(slots)}.values()
-        unanswered = sum(slot.response is None or slot.response.answer is None for slot in slots)
-        # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
-        waiting = unanswered * sum(self._repeats(grader) for grader in self.graders if self.study.graders[grader.name].kind == "llm")
-        planned = len(slots) + len(tasks) + waiting
-        failed = sum(slot.response is not None and slot.response.failure is not None for slot in slots)
-        failed += sum(task.grade is not None and task.grade.failure is not None for task in tasks)
-        pending = sum(slot.response is None for slot in slots) + sum(task.grade is None for task in tasks) + waiting
-        return planned, failed, pending
+    @property
+    def _marking_now(self) -> Sequence[Grader]:
+        """Graders that mark while a run goes on; recorded marks are looked up whenever a table is made."""
+        return [grader for grader in self.graders if grader.kind != "human"]
 
     def freeze(self) -> str:
         """Records the plan as it is now, before anything is asked. Returns the receipt of the frozen plan."""
@@ -458,11 +427,11 @@ class Workbench:
         receipts = calibrating.trust(self.study, _of_part(table, on), self._calibration(), receipts=True)
         return _with_tuning(receipts, self._tuned(table)) if on == "test" else receipts
 
-    def mark_part(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:
+    def mark_part(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> Tally:
         """Asks LLM graders for what is missing on the answers of one part: a prompt is tried on dev before it marks everything."""
         return _wait(self.mark_part_async(on, watch, budget=budget))
 
-    async def mark_part_async(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> calls.Tally:
+    async def mark_part_async(self, on: Part, watch: Watch | None = None, *, budget: Budget | None = None) -> Tally:
         """`mark_part` for callers that have an event loop already."""
         self._parted(on)
         watch, budget = watch or Watch(), budget or self.study.budget
@@ -472,27 +441,12 @@ class Workbench:
         tasks = await asyncio.to_thread(lambda: [task for task in self.tasks(slots, kind="llm") if self._asks(task)])
         return await self._asked(tasks, watch, budget)
 
-    async def _asked(self, tasks: Sequence[Task], watch: Watch, budget: Budget) -> calls.Tally:
+    async def _asked(self, tasks: Sequence[Task], watch: Watch, budget: Budget) -> Tally:
         """Asks LLM graders for those of the grades that are missing, within the budget."""
-        from fairmark import calls, plan
+        from fairmark import plan
 
         self._affordable(budget, lambda: plan.outlook(self.study, (), tasks, models={}, destinations={}, env=self.env))
-        pool = _Pool(self)
-        try:
-            return await grading.ask(
-                tasks,
-                grading.Ask(
-                    store=self.store,
-                    provider=pool.grader,
-                    concurrency=self.study.concurrency,
-                    budget=budget,
-                    policy=self._policy or calls.Policy(),
-                    stop=watch.stop,
-                    progress=watch.progress,
-                ),
-            )
-        finally:
-            await pool.close()
+        return await self._ask(iter(()), watch, budget, first=tasks)
 
     def _parted(self, on: Part) -> None:
         """`Mistake` for a part where the study has none."""
@@ -589,16 +543,17 @@ class Workbench:
         tuned = self._tuned(table)
         trust = _with_tuning(calibrating.trust(self.study, _of_part(table, "test"), self._calibration()), tuned)
         warnings = (*self._warnings, *(one for of in tuned for one in of.sentences if of.looks > 1 or one != of.say))
-        analysis = analysing.analyse(table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=warnings)
+        analysis = analysing.analyse(
+            table, trust=trust, frozen=frozen, wave=self.wave, at=time.time_ns(), warnings=warnings, head=self.store.head()
+        )
         return Findings(**{part.name: getattr(analysis, part.name) for part in fields(analysis)})
 
     def early(self) -> Early:
         """What stands decided by the answers so far, however often this is asked, in a random order that the study and wave fix."""
-        from fairmark.analyse.early import early, early_plans, units
+        from fairmark.analyse.early import early
 
         # the order in which `run` asks for cases, so that little has to wait for what is still pending
-        table, seed = self.table(), f"{self.study.name}/{self.wave}"
-        return early(table, early_plans(self.study, table, seed=seed), units(self.study, seed=seed))
+        return early(self.table(), seed=f"{self.study.name}/{self.wave}")
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Every response with its marks, as the report shows them."""

@@ -1,0 +1,199 @@
+"""What a run asks, in order, and what becomes of it: both steps' jobs for one pool, and the ledger that it writes.
+
+A response's checks are marked and its LLM graders' questions follow the moment it arrives. Cases are looked up in the store
+a few at a time as the pool pulls them, so that memory is what is in flight and not what is planned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+
+from fairmark import grade as grading
+from fairmark import run as running
+from fairmark.calls import Job
+from fairmark.records import Answer, Failure, Progress, Provider, Slot, Task
+from fairmark.store import Journal, Store
+
+AT_ONCE = 128  # planned responses that are looked up together
+
+
+@dataclass(slots=True)
+class Count:
+    """planned = answered + failed + pending, of responses and of LLM grades."""
+
+    answered: int = 0
+    failed: int = 0
+    stored: int = 0  # of both, those that the store held already
+
+    def add(self, failure: Failure | None, times: int = 1) -> None:
+        if failure is None:
+            self.answered += times
+        else:
+            self.failed += times
+
+
+@dataclass(slots=True)
+class Asking:
+    """The ledger of one run. `jobs` is what the pool pulls from."""
+
+    store: Store
+    wave: str
+    planned: int  # responses
+    slots: Iterator[Slot]  # all of them, case by case
+    first: Sequence[Task]  # grades to ask for before any response, with what the store holds for them
+    tasks_of: Callable[[Sequence[Slot]], Sequence[Task]]  # what checks and LLM graders are to mark
+    questions_each: int  # how many grades a model is asked for each answered response
+    system: Callable[[str], Provider]
+    grader: Callable[[str], Provider]
+    retry_failed: bool = False
+    # told of a response, or of its failure, of what checks say, and of how many systems share it
+    arrived: Callable[[Slot, Sequence[Task], int], None] = lambda slot, marked, times: None
+    responses: Count = field(default_factory=Count)
+    grades: Count = field(default_factory=Count)
+    journal: Journal = field(init=False)
+    _known: set[bytes] = field(default_factory=set)  # LLM grades that were looked at in this run
+    _held: frozenset[bytes] = field(init=False)  # grades that the store held when it began
+    _distinct: Iterator[tuple[Slot, int]] = field(init=False)
+    _aside: ThreadPoolExecutor | None = None  # one thread, because other people's checks need not be safe for several
+
+    def __post_init__(self) -> None:
+        self.journal = self.store.journal()
+        self._held = self.store.grade_names()
+        self._distinct = _distinct(self.slots)
+
+    # ------------------------------------------------------------ what is asked
+
+    def jobs(self) -> Iterator[Job]:
+        """Whatever the store lacks, in order. What it holds is counted in passing."""
+        yield from self._questions(self.first)
+        while planned := tuple(islice(self._distinct, AT_ONCE)):
+            filled = running.fill([slot for slot, _ in planned], self.store)
+            tasks: dict[tuple[str, str, int], list[Task]] = {}
+            for task in grading.fill(self.tasks_of([slot for slot in filled if _answered(slot)]), self.store):
+                tasks.setdefault((task.item.case_id, task.item.system, task.item.trial), []).append(task)
+            for slot, (_, times) in zip(filled, planned, strict=True):
+                if slot.missing(retry_failed=self.retry_failed):
+                    yield replace(running.job(slot, self.system(slot.system)), payload=(slot, times))
+                    continue
+                assert slot.response is not None
+                self.responses.add(slot.response.failure, times)
+                self.responses.stored += times
+                checks, questions = _parted(tasks.get((slot.case.id, slot.system, slot.trial), ()))
+                self.arrived(slot, [self._marked(task) for task in checks], times)
+                yield from self._questions(questions)
+
+    def _questions(self, tasks: Iterable[Task]) -> Iterator[Job]:
+        """Jobs for the grades that are missing. One call serves all tasks of one name."""
+        for task in tasks:
+            name = _name(task)
+            if name in self._known:
+                continue
+            self._known.add(name)
+            if task.missing(retry_failed=self.retry_failed):
+                yield grading.job(task, self.grader(task.grader.name))
+            else:
+                assert task.grade is not None
+                self.grades.add(task.grade.failure)
+                self.grades.stored += 1
+
+    # ------------------------------------------------------------ the ledger
+
+    def asking(self, job: Job) -> None:
+        """Notes that something is about to be sent."""
+        self.journal.intent(job.key, job.what, job.name, time.time_ns())
+
+    async def came(self, job: Job, outcome: Answer | Failure) -> Iterable[Job]:
+        """Notes what came back, has a response marked by checks, and gives the questions that follow."""
+        if job.what == "grade":
+            grade, again = grading.read(job, outcome)
+            self.journal.grade(grade)
+            if again is not None:
+                return (again,)
+            self.grades.add(grade.failure)
+            return ()
+        asked, times = job.payload
+        slot = running.with_outcome(asked, outcome, wave=self.wave)
+        assert slot.response is not None
+        self.journal.response(slot.response)
+        self.responses.add(slot.response.failure, times)
+        checks, questions = _parted(self._looked_up(self.tasks_of([slot]))) if _answered(slot) else ([], [])
+        marked = [task if task.grade or not grading.in_passing(task.grader) else self._marked(task) for task in checks]
+        if slow := [task for task in marked if task.grade is None]:
+            self._aside = self._aside or ThreadPoolExecutor(1, thread_name_prefix="fairmark-checks")
+            made = await asyncio.get_running_loop().run_in_executor(self._aside, lambda: [grading.mark(task) for task in slow])
+            for grade in made:
+                self.journal.grade(grade)
+            marked = [task for task in marked if task.grade] + [replace(task, grade=grade) for task, grade in zip(slow, made, strict=True)]
+        self.arrived(slot, marked, times)
+        return tuple(self._questions(questions))
+
+    async def kept(self) -> None:
+        """Returns once all that was noted is durable."""
+        await self.journal.kept()
+
+    def close(self) -> None:
+        """Ends the thread of slow checks."""
+        if self._aside is not None:
+            self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def _marked(self, task: Task) -> Task:
+        """The task of a check with its mark, made and written down where the store has none."""
+        if not task.missing(retry_failed=self.retry_failed):
+            return task
+        grade = grading.mark(task)
+        self.journal.grade(grade)
+        return replace(task, grade=grade)
+
+    def _looked_up(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks of a new response with what the store held; it is not asked where it held nothing of such a name."""
+        return grading.fill(tasks, self.store) if self._held and any(_name(task) in self._held for task in tasks) else tasks
+
+    # ------------------------------------------------------------ how it stands
+
+    def count_the_rest(self) -> None:
+        """Counts what the store holds of what was not reached, after a run that ended early."""
+        for _ in self.jobs():
+            pass
+
+    def standing(self) -> tuple[int, int, int]:
+        """How many responses and LLM grades are planned, how many are answered, and how many failed."""
+        unanswered = self.planned - self.responses.answered
+        # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
+        planned = self.planned + len(self._known) + unanswered * self.questions_each
+        return planned, self.responses.answered + self.grades.answered, self.responses.failed + self.grades.failed
+
+    def progress(self, of_pool: Progress) -> Progress:
+        """The pool's progress with what was planned and what the store held."""
+        return replace(of_pool, planned=self.standing()[0], stored=self.responses.stored + self.grades.stored)
+
+
+def _distinct(slots: Iterable[Slot]) -> Iterator[tuple[Slot, int]]:
+    """The slots of each case, one for each name, and how many share it: two systems of one identity are asked once."""
+    for _, of_case in groupby(slots, key=lambda slot: slot.case.id):
+        by_key: dict[str, list[Slot]] = {}
+        for slot in of_case:
+            by_key.setdefault(slot.key, []).append(slot)
+        yield from ((same[0], len(same)) for same in by_key.values())
+
+
+def _answered(slot: Slot) -> bool:
+    return slot.response is not None and slot.response.answer is not None
+
+
+def _name(task: Task) -> bytes:
+    """The first half of a key: 128 bits are enough to tell grades apart, and take little room."""
+    return bytes.fromhex(task.key[:32])
+
+
+def _parted(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
+    """Tasks of checks, and those of graders that ask a model."""
+    checks: list[Task] = []
+    questions: list[Task] = []
+    for task in tasks:
+        (checks if task.grader.kind == "check" else questions).append(task)
+    return checks, questions
