@@ -13,8 +13,10 @@ from typing import Any
 
 from fairmark import __version__
 from fairmark.analyse.browser import exhibits
+from fairmark.analyse.early import deciding, order_seed
 from fairmark.analyse.groups import group_results, marked_by, not_tested
 from fairmark.analyse.raters import unequal_raters
+from fairmark.analyse.so_far import LEANS, asked, course, criterion_so_far, system_so_far
 from fairmark.analyse.systems import criterion_results, system_result
 from fairmark.analyse.verdicts import hypothesis_results
 from fairmark.results import Analysis, HypothesisResult, Trust
@@ -41,13 +43,28 @@ def analyse(
     wave: str,
     at: int,
     warnings: Sequence[str] = (),
+    head: str = "",
 ) -> Analysis:
     """The analysis of everything that has been marked so far. Arithmetic never raises: what cannot be said is refused."""
     study = table.study
     level = 1 - 2 * study.plan.alpha
     document = study.document()
-    raters = unequal_raters(table)
+    seed = order_seed(study, wave)
+    watch = deciding(table, seed=seed, secondary=True) if study.plan.stop == "when-decided" else None
+    needed = asked(table, watch)
+    early = needed is not table
+    raters = unequal_raters(needed)
     changed = deviations(frozen.document, document) if frozen is not None else ()
+    systems = [system_result(needed, name, level) for name in study.systems]
+    criteria = [
+        result for name in study.systems for criterion in study.rubric for result in criterion_results(needed, name, criterion, level)
+    ]
+    tried = study
+    if early:
+        systems = [system_so_far(result, table) for result in systems]
+        criteria = [criterion_so_far(result, table) for result in criteria]
+        names = {row.case.id for row in needed.rows}
+        tried = replace(study, cases=tuple(case for case in study.cases if case.id in names))
     return Analysis(
         study=study.name,
         question=study.question,
@@ -61,23 +78,23 @@ def analyse(
         cluster=study.cluster,
         trials=study.trials,
         confidence_level=level,
-        systems=tuple(system_result(table, name, level) for name in study.systems),
-        criteria=tuple(
-            result for name in study.systems for criterion in study.rubric for result in criterion_results(table, name, criterion, level)
-        ),
+        systems=tuple(systems),
+        criteria=tuple(criteria),
         hypotheses=tuple(
             _with_raters(result, raters.get(result.on.partition(">=")[0].strip()))
-            for result in hypothesis_results(table, trust, changed, planned=frozen is not None)
+            for result in hypothesis_results(table, trust, changed, planned=frozen is not None, watch=watch)
         ),
-        groups=group_results(table, level),
+        groups=group_results(needed, level),
         trust=tuple(trust),
         deviations=changed,
-        not_tested=not_tested(study),
-        warnings=(*warnings, *raters.values()),
-        marked_by=marked_by(table),
+        not_tested=not_tested(tried),
+        warnings=(*warnings, *raters.values(), *((LEANS,) if early else ())),
+        marked_by=marked_by(needed),
         interests=dict(study.interests),
         rubric=study.rubric.criteria,
+        course=course(table, watch, seed) if watch is not None else None,
         version=__version__,
+        head=head,
     )
 
 

@@ -203,6 +203,20 @@ def report(
 
 
 @app.command()
+def verify(
+    what: Annotated[
+        Path | None, typer.Argument(help="A store, or a report (.json or .html) of the study.", show_default="the study's store")
+    ] = None,
+    config: Config = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that nothing in the store was changed, and that a report rests on it."""
+    from fairmark.cli import verifying
+
+    verifying.verify(what, config, as_json=as_json)
+
+
+@app.command()
 def gate(config: Config = HERE, wave: Wave = "1", as_json: AsJson = False) -> None:
     """For CI: exit 0 if the primary hypotheses are supported, 100 if one is refuted, 101 if one is undecided."""
     from fairmark.cli import commands
