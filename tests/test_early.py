@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairmark import stats
-from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, stop_rules, units
+from fairmark.analyse import analyse
+from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, order_seed, stop_rules, units
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Case, Failure, Grade, Message, Response
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Level, Rubric
@@ -332,3 +335,114 @@ def test_a_case_costs_little_however_many_there_are() -> None:
     small, large = (min(per_case(n) for _ in range(2)) for n in (300, 2_400))
     assert large < 2 * small
     assert large < 2_000 * min(loop() for _ in range(5))
+
+
+# ------------------------------------------------------------ the analysis after an early stop
+
+
+ANALYSED: dict[str, Any] = {"frozen": None, "wave": "1", "at": 1}
+
+
+def asked_in_order(of: Study, cases: int, *, a: str = "no", b: str = "yes") -> Table:
+    """A table in which so many cases were asked, in the order in which a run asks."""
+    rows, first = passing(of, a=a, b=b), {case.id for case in of.in_order(order_seed(of, "1"))[:cases]}
+    return Table(
+        of, tuple(row if case.id in first else replace(row, response=None, cells=()) for case in of.cases for row in rows[case.id])
+    )
+
+
+def test_a_run_that_was_decided_needs_no_more_and_says_what_it_saved() -> None:
+    of = study(80, HYPOTHESES[0], HYPOTHESES[1], alpha=0.05)
+    analysis = analyse(asked_in_order(of, 30), **ANALYSED)
+    assert [result.verdict for result in analysis.hypotheses] == ["supported", "supported"]
+    course = analysis.course
+    assert course is not None
+    assert (course.stopped, course.cases, course.cases_asked, course.responses, course.not_needed) == (True, 80, 30, 160, 100)
+    assert course.saved == 100 / 160
+    assert course.seed == "early/1"
+    first = course.hypotheses[0]
+    assert (first.hypothesis, first.state, first.used, first.most, first.unit) == ("H1", "supported", 30, 80, "cases")
+    assert first.decided_at is not None
+    # the evidence reached its bar with that case, and not before
+    points = {units_: for_ for units_, for_, _, _ in first.path}
+    assert points[first.decided_at] >= first.bar > points[first.decided_at - 1]
+    for system in analysis.systems:
+        assert (system.planned, system.answered, system.failed, system.pending, system.not_needed) == (80, 30, 0, 50, 50)
+        assert system.score.refused is None
+        assert system.score.n_missing == 0
+    for criterion in analysis.criteria:
+        assert criterion.planned == criterion.marked + criterion.failed + criterion.pending
+        assert (criterion.pending, criterion.not_needed) == (50, 50)
+    assert any("lean a little" in line for line in analysis.warnings)
+    assert analysis.deviations == ()
+    json.dumps(analysis.as_dict(), allow_nan=False)
+
+
+def test_the_interval_is_the_one_that_the_stop_allows_for() -> None:
+    of = study(80, HYPOTHESES[1], alpha=0.05)
+    table = asked_in_order(of, 30)
+    found = analyse(table, **ANALYSED).hypotheses[0]
+    claim = deciding(table, seed="early/1").claims["H2"]
+    interval = claim.interval(0.05)
+    assert (found.estimate.low, found.estimate.high) == (interval.low, interval.high)
+    assert (found.estimate.value, found.estimate.n_cases, found.estimate.method) == (1.0, 30, "hybrid, e-process")
+    assert found.p_support == claim.p_support
+    ordinary = analyse(Table(replace(of, plan=Plan(0.05)), table.rows), **ANALYSED)
+    assert ordinary.course is None
+    assert found.estimate.low < stats.clopper_pearson(30, 30, confidence_level=0.9).low
+    # at Holm's levels with two hypotheses, bound and p fall on the same side
+    two = analyse(asked_in_order(study(80, HYPOTHESES[0], HYPOTHESES[1], alpha=0.05), 30), **ANALYSED)
+    for result in two.hypotheses:
+        assert result.p_support is not None
+        assert result.alpha_support is not None
+        assert result.estimate.low is not None
+        assert (result.estimate.low > result.margin) == (result.p_support <= result.alpha_support)
+    assert two.hypotheses[0].wins == 30
+
+
+def test_a_run_that_is_not_decided_goes_on() -> None:
+    of = study(80, HYPOTHESES[1], alpha=0.05)
+    analysis = analyse(asked_in_order(of, 3), **ANALYSED)
+    assert analysis.course is not None
+    assert (analysis.course.stopped, analysis.course.not_needed) == (False, 0)
+    assert (analysis.hypotheses[0].verdict, analysis.systems[0].not_needed, analysis.systems[0].pending) == ("undecided", 0, 77)
+    assert analysis.hypotheses[0].next.startswith("run again: 3 of at most 80 cases are in")
+    assert not any("lean a little" in line for line in analysis.warnings)
+    nothing = analyse(asked_in_order(of, 0), **ANALYSED)
+    assert nothing.hypotheses[0].estimate.refused is not None
+    assert nothing.hypotheses[0].estimate.refused.code == "NOTHING_IN_ORDER"
+
+
+def test_an_effect_that_is_ruled_out_leaves_the_hypothesis_undecided() -> None:
+    of = study(120, Hypothesis("H", "better", "b", "solved>=yes", than="a", margin=0.0, worth_finding=0.5, primary=True), alpha=0.05)
+    analysis = analyse(asked_in_order(of, 60, a="yes"), **ANALYSED)
+    assert analysis.course is not None
+    assert (analysis.course.stopped, analysis.course.hypotheses[0].state) == (True, "ruled-out")
+    found = analysis.hypotheses[0]
+    assert (found.verdict, found.ties) == ("undecided", 60)
+    assert "that one is ruled out" in found.next
+    assert "an effect of 0.5 is ruled out" in found.why
+
+
+def test_other_hypotheses_hold_whenever_the_primary_ones_stop_the_run() -> None:
+    of = study(80, HYPOTHESES[1], replace(HYPOTHESES[0], id="S1", primary=False), HYPOTHESES[3], alpha=0.05)
+    judge = GraderSpec("judge", "llm", ("tone",), model=ModelSpec("openai", "m"))
+    of = replace(of, graders={"rules": of.graders["rules"], "judge": judge})
+    primary, followed, judged = analyse(asked_in_order(of, 30), **ANALYSED).hypotheses
+    assert primary.verdict == "supported"
+    assert (followed.verdict, followed.estimate.method) == ("supported", "hybrid, e-process")
+    assert judged.estimate.refused is not None
+    assert judged.estimate.refused.code == "STOPPED_EARLY"
+    whole = analyse(asked_in_order(of, 80), **ANALYSED).hypotheses[2]
+    assert whole.estimate.refused is not None
+    assert whole.estimate.refused.code == "UNCALIBRATED_GRADER"  # as ever, where nobody checked the grader
+
+
+def test_whom_nobody_asked_because_it_was_decided_is_not_tested() -> None:
+    of = study(80, HYPOTHESES[1], alpha=0.05)
+    order = of.in_order("early/1")
+    last = {order[-1].id, order[-2].id}
+    cases = tuple(replace(case, fields={"lang": "rare" if case.id in last else "usual"}) for case in of.cases)
+    of = replace(of, cases=cases, population={"lang": ("rare", "usual")}, groups=("lang",))
+    assert "No case where lang is rare." in analyse(asked_in_order(of, 30), **ANALYSED).not_tested
+    assert "No case where lang is rare." not in analyse(asked_in_order(of, 80), **ANALYSED).not_tested

@@ -132,11 +132,19 @@ class Deciding:
             dict.fromkeys((system, one.hypothesis.on) for one in self._watched for system in study.systems_of(one.hypothesis))
         )
         self._stop = self._may_stop()
+        self._results: dict[str, stats.StoppingResult] = {}
 
     @property
     def stop(self) -> bool:
         """Whether every primary hypothesis is decided, or can use no further answer."""
         return self._stop
+
+    def result(self, hypothesis: str) -> stats.StoppingResult:
+        """The whole account of one hypothesis that is followed, worked out once for as long as nothing comes in."""
+        known = self._results.get(hypothesis)
+        if known is None or known.n_units < self._taken:
+            known = self._results[hypothesis] = self.claims[hypothesis].result()
+        return known
 
     def add(self, rows: Sequence[Row]) -> None:
         """All rows of one case, once each is answered or failed and its checks are marked. `ValueError` for a case added twice."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -37,6 +37,8 @@ class Evidence:
     losses: int | None = None
     ties: int | None = None
     smallest_p: float = 0.0  # no one-sided p can be smaller with so few clusters
+    p_of: Mapping[Side, float] | None = None  # one-sided p, where they are known without inverting the interval
+    next: str = ""  # what would decide it, where the method itself says so
 
     @property
     def up(self) -> bool:
@@ -60,6 +62,8 @@ class Evidence:
 
     def p(self, side: Side) -> float:
         """One-sided p by inversion of the bound on that side."""
+        if self.p_of is not None:
+            return self.p_of[side]
         assert self.at is not None
         return stats.one_sided_p(lambda level: stats.Interval(*self.at(level)), self.bound, side)  # type: ignore[misc]
 
@@ -68,13 +72,11 @@ def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], c
     study = table.study
     level = 1 - 2 * study.plan.alpha
     exploratory = planned and touched(table, hypothesis, changed)
-    estimand = _estimand(hypothesis)
-    scorer = table.scorer_of(hypothesis.on)
-    design = _design(table, hypothesis)
+    estimand = estimand_of(hypothesis)
+    design = design_of(table, hypothesis)
 
     def refused(refusal: Refusal, n: int = 0) -> Evidence:
-        estimate = refused_estimate(estimand, refusal, level, scorer, n, table.n_clusters)
-        return Evidence(hypothesis, estimand, estimate, None, refusal.why, exploratory, design)
+        return without_a_figure(table, hypothesis, refusal, design, exploratory=exploratory, n=n)
 
     for criterion in table.criteria_by_llm(hypothesis.on):
         receipt_ = next((r for r in trust if r.criterion == criterion and r.grader == (table.deciding(criterion) or ("", ""))[0]), None)
@@ -102,7 +104,16 @@ def evidence_for(table: Table, hypothesis: Hypothesis, trust: Sequence[Trust], c
     return _two_systems(table, hypothesis, estimand, exploratory, refused, level, design)
 
 
-def _design(table: Table, hypothesis: Hypothesis) -> tuple[str, ...]:
+def without_a_figure(
+    table: Table, hypothesis: Hypothesis, refusal: Refusal, design: tuple[str, ...], *, exploratory: bool, n: int = 0
+) -> Evidence:
+    """What a hypothesis is left with where nothing can be said."""
+    level, estimand = 1 - 2 * table.study.plan.alpha, estimand_of(hypothesis)
+    estimate = refused_estimate(estimand, refusal, level, table.scorer_of(hypothesis.on), n, table.n_clusters)
+    return Evidence(hypothesis, estimand, estimate, None, refusal.why, exploratory, design)
+
+
+def design_of(table: Table, hypothesis: Hypothesis) -> tuple[str, ...]:
     """What of the design decides which method fits, in sentences."""
     study = table.study
     found = []
@@ -285,7 +296,7 @@ def touched(table: Table, hypothesis: Hypothesis, changed: Sequence[Deviation]) 
     return any(deviation.what in relevant for deviation in changed)
 
 
-def _estimand(hypothesis: Hypothesis) -> str:
+def estimand_of(hypothesis: Hypothesis) -> str:
     on = "the rubric score" if hypothesis.on == "score" else hypothesis.on
     if hypothesis.than is None:
         return f"{on} of {hypothesis.system}, in cases like these"

@@ -6,17 +6,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairmark import stats
+from fairmark.analyse.early import Deciding
 from fairmark.analyse.estimates import fill_in
 from fairmark.analyse.evidence import Evidence, Side, evidence_for
+from fairmark.analyse.so_far import evidence_so_far
 from fairmark.results import Deviation, HypothesisResult, Trust, VerdictWord
 from fairmark.table import Table
 
 
 def hypothesis_results(
-    table: Table, trust: Sequence[Trust], changed: Sequence[Deviation], *, planned: bool
+    table: Table, trust: Sequence[Trust], changed: Sequence[Deviation], *, planned: bool, watch: Deciding | None = None
 ) -> tuple[HypothesisResult, ...]:
+    """The verdicts; with `watch`, by the rules of a run that may stop early, on which an ordinary interval would not hold."""
     study = table.study
-    found = [evidence_for(table, hypothesis, trust, changed, planned=planned) for hypothesis in study.hypotheses]
+    found = [
+        evidence_for(table, hypothesis, trust, changed, planned=planned)
+        if watch is None
+        else evidence_so_far(table, hypothesis, trust, changed, planned=planned, watch=watch)
+        for hypothesis in study.hypotheses
+    ]
     testable = [index for index, evidence in enumerate(found) if evidence.at is not None]
     primary = [i for i in testable if found[i].hypothesis.primary and not found[i].exploratory]
     others = [i for i in testable if i not in primary]
@@ -93,6 +101,8 @@ def _next(evidence: Evidence, verdict: VerdictWord, smallest: float | None, alph
         return ""
     if evidence.estimate.refused is not None:
         return evidence.estimate.refused.next
+    if evidence.next:
+        return evidence.next
     if evidence.estimate.n_missing:
         return f"{fill_in(evidence.estimate.scorer)}: the undecided range includes its worst and best completion"
     if alpha is not None and evidence.smallest_p > alpha:

@@ -646,7 +646,8 @@ class Stopping:
         self._path: list[tuple[float, float, float]] = []  # log E that supports, that refutes, and that rules the effect out
         self._looks: list[tuple[float, float, float]] = []  # p that supports, refutes and rules out, at each planned look
         self._looked = Interval(self.plan.low, self.plan.high)  # what all of them left
-        self._at_cap: tuple[float, float, float] | None = None  # the same p of the one fixed test
+        self._fixed_at_cap: tuple[IntervalAt, IntervalAt] | None = None  # the one fixed test, at worst and at best
+        self._at_cap: tuple[float, float, float] | None = None  # the same p of it
         self._p = (1.0, 1.0, 1.0)
         self._refused: Refusal | None = None
 
@@ -754,7 +755,8 @@ class Stopping:
         p = [math.exp(-log) for log in self._wealth.most]
         if plan.mode == "hybrid":
             if n == plan.n_max:
-                self._at_cap, _ = self._fixed_says(n, plan.alpha / 2)
+                self._fixed_at_cap = self._fixed_at(n)
+                self._at_cap = self._fixed_p(self._fixed_at_cap)
             p = [min(1.0, 2 * min(e, 1.0 if self._at_cap is None else self._at_cap[i])) for i, e in enumerate(p)]
         self._p = (p[0], p[1], p[2])
 
@@ -766,9 +768,10 @@ class Stopping:
         place = plan.looks.index(n)
         level, rule_out = plan.look_levels[place], plan.rule_out_levels[place]
         shares = [look / plan.n_max for look in plan.looks]
-        p, found = self._fixed_says(n, level)
+        at = self._fixed_at(n)
+        p = self._fixed_p(at)
         self._looks.append(p)
-        self._looked = Interval(max(self._looked.low, found.low), min(self._looked.high, found.high))
+        self._looked = _both(self._looked, at, level)
         support, refute, against = zip(*self._looks, strict=True)
         self._p = (
             _repeated_p(shares, support, plan.alpha),
@@ -778,8 +781,8 @@ class Stopping:
         if self._decided_at is None and (min(p[:2]) <= level or p[2] <= rule_out):
             self._decided_at = n
 
-    def _fixed_says(self, units: int, alpha: float) -> tuple[tuple[float, float, float], Interval]:
-        """The three p of the fixed test on the first units and its interval, missing marks at their worst and at their best."""
+    def _fixed_at(self, units: int) -> tuple[IntervalAt, IntervalAt]:
+        """The interval of the fixed test on the first units, missing marks at their worst and at their best."""
         plan = self.plan
 
         def one(values: list[float]) -> IntervalAt:
@@ -790,14 +793,17 @@ class Stopping:
                 return lambda level: Interval(plan.low, plan.high)
             return lambda level: _oriented_interval(plan, at(level))
 
-        low_at = one(self._worst)
-        high_at = low_at if self._missing == 0 else one(self._best)
-        p = (
-            one_sided_p(low_at, self._margin, "low"),
-            one_sided_p(high_at, self._margin, "high"),
-            one_sided_p(high_at, self._effect, "high"),
+        worst = one(self._worst)
+        return worst, worst if self._missing == 0 else one(self._best)
+
+    def _fixed_p(self, at: tuple[IntervalAt, IntervalAt]) -> tuple[float, float, float]:
+        """The p of the fixed test that supports, that refutes, and that rules the effect out."""
+        worst, best = at
+        return (
+            one_sided_p(worst, self._margin, "low"),
+            one_sided_p(best, self._margin, "high"),
+            one_sided_p(best, self._effect, "high"),
         )
-        return p, Interval(low_at(1 - 2 * alpha).low, high_at(1 - 2 * alpha).high)
 
     # ------------------------------------------------------------ where it stands, at little cost
 
@@ -822,6 +828,10 @@ class Stopping:
     def p_refute(self) -> float:
         return max(self._p[1], SMALLEST_ALPHA)
 
+    def marked(self) -> tuple[float, ...]:
+        """The values of all marked cases that were taken in."""
+        return tuple(_oriented(self.plan, worst) for worst, best in zip(self._worst, self._best, strict=True) if worst == best)
+
     # ------------------------------------------------------------ the whole account
 
     def interval(self, alpha: float) -> Interval:
@@ -835,9 +845,8 @@ class Stopping:
             interval = self._sequence([self.n_units], alpha / 2 if plan.mode == "hybrid" else alpha)[0]
         elif alpha != plan.alpha:
             raise ValueError("planned looks are taken at the alpha of their plan")
-        if self._at_cap is not None:
-            _, fixed = self._fixed_says(self.n_units, alpha / 2)
-            interval = Interval(max(interval.low, fixed.low), min(interval.high, fixed.high))
+        if self._fixed_at_cap is not None:
+            interval = _both(interval, self._fixed_at_cap, alpha / 2)
         # what decides is what bounds, but the bisection ends a hair before the border
         past, short = math.nextafter(self._margin, math.inf), math.nextafter(self._margin, -math.inf)
         low = max(interval.low, past) if self._p[0] <= alpha else min(interval.low, self._margin)
@@ -949,6 +958,12 @@ class Stopping:
         if self._given_up:
             found.append(f"started anew when what is measured changed; {self._given_up} earlier units do not count")
         return tuple(found)
+
+
+def _both(interval: Interval, at: tuple[IntervalAt, IntervalAt], alpha: float) -> Interval:
+    """What an interval and one at worst and at best leave together, the latter's ends at the one-sided level alpha."""
+    worst, best = at
+    return Interval(max(interval.low, worst(1 - 2 * alpha).low), min(interval.high, best(1 - 2 * alpha).high))
 
 
 # ---------------------------------------------------------------- many runs, for forecasts and grids
