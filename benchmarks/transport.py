@@ -163,6 +163,38 @@ def measure(client: str, loop: str, url: str, in_flight: int, requests: int) -> 
     print(json.dumps(found), flush=True)
 
 
+async def _path_sent(client: str) -> str:
+    """What a server is asked for when `/a/%2E%2E/b` is what a case has led to."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a/%2E%2E/b"
+        if client == "aiohttp":
+            import aiohttp
+            from yarl import URL
+
+            async with aiohttp.ClientSession() as session, session.get(URL(url, encoded=True)):
+                pass
+        elif client == "pyreqwest":
+            from pyreqwest.client import ClientBuilder
+
+            async with ClientBuilder().no_proxy().build() as rust:
+                await rust.get(url).build().send()
+        else:
+            from fairmark.providers.secrets import Secrets
+            from fairmark.providers.transport import Transport
+
+            transport = Transport("here", Secrets({}))
+            await transport.send("GET", url, headers={}, body=None)
+            await transport.close()
+    return heads[0].split(b" ")[1].decode()
+
+
 def installed(package: str) -> str | None:
     try:
         return version(package)
@@ -170,10 +202,13 @@ def installed(package: str) -> str | None:
         return None
 
 
+def _child(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(Path(__file__).resolve()), *arguments], capture_output=True, text=True, check=False)
+
+
 def once(client: str, loop: str, url: str, in_flight: int, requests: int) -> dict[str, Any]:
     """The figures of one process, and how it ended."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--one", client, loop, url, str(in_flight), "--requests", str(requests)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _child("--one", client, loop, url, str(in_flight), "--requests", str(requests))
     lines = done.stdout.splitlines()
     if not lines:
         raise SystemExit(f"{client} on {loop}: {done.stderr.strip()[-400:]}")
@@ -206,6 +241,9 @@ def compare(rounds: int, requests: int) -> None:
                 f" ({one['cpu'] / base:4.2f} of fairmark's on asyncio) {requests / one['seconds']:8,.0f} requests/s"
                 f" {one['megabytes']:5.0f} MB"
             )
+    print("\nthe address /a/%2E%2E/b, which a case's `..` becomes, is sent as")
+    for client in dict.fromkeys(client for client, _ in pairs if client != "fairmark"):
+        print(f"  {WHAT[client]:34} {_child('--address', client).stdout.strip()}")
     for (client, loop), ends in died.items():
         if ends:
             print(
@@ -218,8 +256,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=8000)
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--address", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one is not None:
+    if given.address is not None:
+        print(asyncio.run(_path_sent(given.address)), flush=True)
+    elif given.one is not None:
         client, loop, url, in_flight = given.one
         measure(client, loop, url, int(in_flight), given.requests)
     else:

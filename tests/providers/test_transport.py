@@ -6,6 +6,9 @@ import asyncio
 import gzip
 import json
 import random
+import socket
+import struct
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -126,6 +129,26 @@ def test_every_shape_of_a_bad_reply(reply: bytes, kind: str, why: str) -> None:
         assert isinstance(outcome, Failure), outcome
         assert (outcome.kind, outcome.where) == (kind, "there")
         assert why in outcome.why and "127.0.0.1" not in outcome.why
+
+
+def test_a_body_that_ends_with_a_reset_is_not_whole() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + b"\r\nhalf of it")
+        await asyncio.sleep(0.05)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def run() -> Reply | Failure:
+        async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+            client = transport()
+            try:
+                return await post(client, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+            finally:
+                await client.close()
+
+    found = asyncio.run(run())
+    assert isinstance(found, Failure) and (found.kind, "middle" in found.why) == ("broken_reply", True), found
 
 
 def test_replies_without_a_body() -> None:
@@ -314,6 +337,7 @@ def test_a_silent_server_is_given_up_and_others_are_not() -> None:
         for _ in range(10):
             assert (await wire.ask("POST", b"POST / HTTP/1.1\r\n\r\n")).body == b"ok"
             await asyncio.sleep(0.05)
+        assert silent.done(), "a silence does not last until the deadline of the whole"
         with pytest.raises(TimeoutError):
             await silent
         assert len(wire.open) == 1, "the silent connection is closed and the other is kept"
@@ -343,6 +367,28 @@ def test_cancelling_at_any_moment_leaks_nothing(secure: bool, tmp_path: Path, mo
         await until(lambda: server.open == 0 and len(asyncio.all_tasks()) - server.greeting() == 1)
 
     beside(RawServer(secure=context), use)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a full queue refuses there")
+def test_cancelling_while_it_connects_leaks_nothing() -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            waiting = [socket.socket() for _ in range(4)]
+            for each in waiting:
+                each.setblocking(False)
+                each.connect_ex(full.getsockname())  # fills the queue, so that the next one waits
+            client = transport()
+            asked = asyncio.create_task(post(client, f"http://127.0.0.1:{full.getsockname()[1]}/"))
+            await asyncio.sleep(0.1)
+            assert not asked.done()
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            await until(lambda: len(asyncio.all_tasks()) == 1)
+            await client.close()
+            for each in waiting:
+                each.close()
+
+    asyncio.run(run())
 
 
 def test_many_that_hang_are_cancelled_together() -> None:

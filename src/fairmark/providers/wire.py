@@ -541,7 +541,7 @@ def read_head(head: bytes) -> tuple[int, bool, dict[str, str]]:
 
 
 def _length(written: str) -> int:
-    said = {part.strip() for part in written.split(",")}
+    said = {part.strip() for part in written.split(",")} if "," in written else {written}
     only = said.pop()
     if said or not only.isascii() or not only.isdigit() or len(only) > 18:
         raise Broken("it does not say how long it is")
