@@ -13,28 +13,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairmark import __version__
-from fairmark import analyse as analysing
-from fairmark import audit as auditing
-from fairmark import calibrate as calibrating
 from fairmark import grade as grading
-from fairmark import people as peopling
 from fairmark import run as running
-from fairmark import tuning as tuning_room
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
 from fairmark.records import Case, Grader, Message, Provider, Slot, Task, item_of
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
-from fairmark.table import Cell, Drawn, Row, Table
 from fairmark.workbench.asking import AT_ONCE, Asking
 from fairmark.workbench.telling import Telling, Watch
 
 if TYPE_CHECKING:
+    from fairmark import audit as auditing
+    from fairmark import people as peopling
+    from fairmark import tuning as tuning_room
     from fairmark.analyse.early import Early
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
     from fairmark.store import Store
+    from fairmark.table import Drawn, Table
 
 T = TypeVar("T")
 Connect = Callable[[SystemSpec | ModelSpec], Provider]
@@ -158,6 +156,8 @@ class Workbench:
     @property
     def graders(self) -> tuple[Grader, ...]:
         """One grader per criterion and rater, an LLM grader with the examples that it is shown now."""
+        from fairmark import tuning as tuning_room
+
         return tuning_room.shown(self._built, self._examples) if self._examples else self._built
 
     @cached_property
@@ -190,6 +190,8 @@ class Workbench:
 
     def _choose_examples(self) -> None:
         """Looks up which marked responses LLM graders are shown: people may have marked more of the train part since."""
+        from fairmark import tuning as tuning_room
+
         if self.study.tuning is not None and any(spec.examples for spec in self.study.graders.values()):
             self._examples = tuning_room.examples(self._tabled(kind="human"))
 
@@ -336,6 +338,9 @@ class Workbench:
 
     def _tabled(self, *, kind: str | None = None) -> Table:
         """The table, or of it the marks of one kind of grader, without how responses were drawn for people."""
+        from fairmark import people as peopling
+        from fairmark.table import Cell, Row, Table
+
         slots = self.slots()
         tasks = grading.mark_at_once(self.tasks(slots, kind=kind), self.store)
         cells: dict[tuple[str, str, int], list[Cell]] = {}
@@ -365,6 +370,8 @@ class Workbench:
 
     def assign(self, *, share: float | None = None) -> peopling.Draw:
         """Draws the responses that people are still to mark, and notes who marks them. `share` overrides the study's."""
+        from fairmark import people as peopling
+
         self._choose_examples()
         slots = self.slots()
         rows = self.store.people
@@ -384,27 +391,39 @@ class Workbench:
 
     def desk(self) -> peopling.Desk:
         """The marking page's side of the study: what each person is shown, says and takes back."""
+        from fairmark import people as peopling
+
         return peopling.Desk(self.study, self.store, self._plan_name, self.slots)
 
     def adjudication(self) -> peopling.Adjudication:
         """The disagreements between people, and their settlement."""
+        from fairmark import people as peopling
+
         return peopling.Adjudication(self.study, self.store, self._plan_name, self.slots)
 
     def notes(self) -> peopling.Coding:
         """The field notes and the codes they are sorted into."""
+        from fairmark import people as peopling
+
         return peopling.Coding(self.study, self.store, self._plan_name, self.slots)
 
     def export_marks(self, path: Path | str) -> int:
         """Writes the marks that people gave at the page, and that stand, as a CSV of recorded marks. Returns how many."""
+        from fairmark import people as peopling
+
         return peopling.write_marks(peopling.export_marks(self.table()), Path(path))
 
     def overview(self) -> peopling.Overview:
         """How far the marking is, for those who run it."""
+        from fairmark import people as peopling
+
         rows, name, slots = self.store.people, self._plan_name, self.slots()
         return peopling.overview(self.study, self.desk(), slots, rows.assignments(name), rows.acts(name), self.table())
 
     def _verdicts(self, slots: Sequence[Slot]) -> dict[peopling.Where, peopling.Verdict]:
         """What the first LLM grader says on the criterion of the strata, where the study asks for strata."""
+        from fairmark import people as peopling
+
         people = self.study.people
         if people is None or people.strata is None:
             return {}
@@ -422,6 +441,8 @@ class Workbench:
         Where the study sets cases apart for tuning it is measured on the test part, which is noted as a look, or on
         another part, which is not. `Mistake` where no part is set apart.
         """
+        from fairmark import calibrate as calibrating
+
         self._parted(on)
         table = self.table()
         receipts = calibrating.trust(self.study, _of_part(table, on), self._calibration(), receipts=True)
@@ -461,6 +482,8 @@ class Workbench:
 
     def _tuned(self, table: Table) -> tuple[tuning_room.Tuned, ...]:
         """The same of a table. A look at the test labels by a grader that did not look yet is noted for good."""
+        from fairmark import tuning as tuning_room
+
         if self.study.tuning is None:
             return ()
         rows = self.store.people
@@ -478,10 +501,12 @@ class Workbench:
         criterion: str | None = None,
         experiments: Sequence[str] | None = None,
         *,
-        cases: int = auditing.CASES,
+        cases: int | None = None,
         families: Mapping[str, str] | None = None,
     ) -> tuple[auditing.AuditPlan, ...]:
         """What an audit of each LLM grader, or of the named one, would ask, with what the store holds of it. Nothing is sent."""
+        from fairmark import audit as auditing
+
         table = self.table()
         names = [name for name, spec in self.study.graders.items() if spec.kind == "llm"]
         if grader is not None and grader not in names:
@@ -496,7 +521,14 @@ class Workbench:
                 if isinstance(judge, LlmGrader) and judge.name == name and criterion in (None, judge.criterion)
             ]
             if judges:
-                made = auditing.plan(table, judges, experiments=experiments, cases=cases, seed=self.study.name, families=families)
+                made = auditing.plan(
+                    table,
+                    judges,
+                    experiments=experiments,
+                    cases=auditing.CASES if cases is None else cases,
+                    seed=self.study.name,
+                    families=families,
+                )
                 plans.append(made.filled(grading.fill(made.tasks, self.store)))
         return tuple(plans)
 
@@ -506,7 +538,7 @@ class Workbench:
         criterion: str | None = None,
         experiments: Sequence[str] | None = None,
         *,
-        cases: int = auditing.CASES,
+        cases: int | None = None,
         families: Mapping[str, str] | None = None,
         watch: Watch | None = None,
         budget: Budget | None = None,
@@ -520,12 +552,14 @@ class Workbench:
         criterion: str | None = None,
         experiments: Sequence[str] | None = None,
         *,
-        cases: int = auditing.CASES,
+        cases: int | None = None,
         families: Mapping[str, str] | None = None,
         watch: Watch | None = None,
         budget: Budget | None = None,
     ) -> tuple[auditing.AuditReport, ...]:
         """`audit` for callers that have an event loop already."""
+        from fairmark import audit as auditing
+
         watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
         plans = await asyncio.to_thread(lambda: self.audit_plans(grader, criterion, experiments, cases=cases, families=families))
@@ -538,6 +572,9 @@ class Workbench:
         return self._analyse(self.table())
 
     def _analyse(self, table: Table) -> Findings:
+        from fairmark import analyse as analysing
+        from fairmark import calibrate as calibrating
+
         plans = self.store.plans(self._plan_name)
         frozen = analysing.Frozen(plans[0].document, plans[0].fingerprint, plans[0].frozen_at) if plans else None
         tuned = self._tuned(table)
@@ -557,10 +594,13 @@ class Workbench:
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Every response with its marks, as the report shows them."""
+        from fairmark import analyse as analysing
+
         return analysing.exhibits(self.table())
 
     def report(self, path: Path | str = "report.html") -> Path:
         """Writes the report; `.html`, `.md` or `.json` by its ending. Returns the path."""
+        from fairmark import analyse as analysing
         from fairmark import report
 
         table = self.table()
