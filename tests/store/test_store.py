@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from fairmark.errors import CannotDo
-from fairmark.records import Answer, Failure, Grade, Response, Span, Usage
+from fairmark.records import Act, Answer, Failure, Grade, Response, Span, Usage
 from fairmark.store import Orphan, Store
 from tests.store.rows import grade, response
 
@@ -276,3 +279,27 @@ def test_a_mark_belongs_to_the_first_grade_of_it(order: list[str], rng: random.R
             first.setdefault(source, key)
             store.add_grade(grade(key, source=source)).result()
         assert store.bound(["a", "b", "a"]) == first
+
+
+def test_a_write_that_fails_takes_no_other_of_its_commit_with_it() -> None:
+    with Store.open(None) as store:
+        started, go = threading.Event(), threading.Event()
+
+        def slow(_: Any) -> None:
+            started.set()
+            go.wait(10)
+
+        first = store._put(slow)  # what comes meanwhile makes one group
+        started.wait(10)
+        good = store.add_response(response())
+        twice = [store.people.post(Act("same", "study", "ana", "note")) for _ in range(2)]
+        bad = store._put(lambda connection: connection.exec_driver_sql("INSERT INTO act (id) VALUES (NULL)").close())
+        later = store.add_response(response("l" * 64))
+        go.set()
+        for future in (first, good, later):
+            assert future.result(10) is None
+        assert [answer.result(10).fresh for answer in twice] == [True, False]
+        with pytest.raises(IntegrityError):
+            bad.result(10)
+        assert store.counts()["responses"] == 2
+        assert store.verify().proven

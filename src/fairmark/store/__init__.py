@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from fairmark.records import Grade, Response, canonical
 from fairmark.store import chain, documents
 from fairmark.store.chain import Place, Verified
 from fairmark.store.journal import Journal
+from fairmark.store.lease import BEAT, Clock, Lease, since_boot
 from fairmark.store.opening import in_file, in_memory, run, trouble
 from fairmark.store.people import PeopleRows, Posted, Session
 from fairmark.store.rows import Adding, Rows, column, hashed
@@ -80,6 +81,7 @@ class Store:
         self._door = threading.Lock()  # nothing is queued behind the word that ends the queue
         self._closed = False
         self._writer: threading.Thread | None = None
+        self._lease: Lease | None = None  # the writer's
         self._adding = Adding(engine.dialect)
         self._journals: list[Journal] = []
         self.people = PeopleRows(self._put, self._reading, self._adding.bodies, self._adding.grades, hashed, column)
@@ -144,6 +146,28 @@ class Store:
         journal = Journal(self._put)
         self._journals.append(journal)
         return journal
+
+    @contextmanager
+    def hold(self, what: str, *, clock: Clock = since_boot) -> Iterator[None]:
+        """Held while this process asks, so that no other one asks from the same store. In memory there is no other one.
+
+        `CannotDo` while another process holds it; one that is dead, or silent for 30 seconds, is taken over. Whoever was
+        silent and is taken over learns it at the next commit, which fails. Reading and people's marks need no hold.
+        """
+        if self.path is None:
+            yield
+            return
+        mine = Lease(what, clock)
+        self._put(mine.take).result()
+        self._lease = mine
+        self._put(mine.keep)  # so that the writer knows of it, and gives its signs of life
+        try:
+            yield
+        finally:
+            self._lease = None
+            mine.forget()
+            with suppress(CannotDo, RuntimeError):  # the file is broken or closed: the lease ends with the signs of life
+                self._put(mine.release).result()
 
     def freeze(self, study: str, fingerprint: str, document: Mapping[str, Any], at: int, code: str) -> None:
         """Records a plan, unless it is the one that was recorded last for this study."""
@@ -340,7 +364,11 @@ class Store:
         closing = False
         try:
             while not closing:
-                first = self._queue.get()
+                try:
+                    first = self._queue.get(timeout=None if self._lease is None else BEAT)
+                except queue.Empty:
+                    connection = self._commit(connection, [])  # a sign of life
+                    continue
                 if first is None:
                     return
                 group = [first]
@@ -361,6 +389,7 @@ class Store:
 
     def _commit(self, connection: Connection | None, group: list[tuple[Write, Future[None]]]) -> Connection | None:
         """Writes a group and settles its futures. Gives back the one connection that the writer keeps open."""
+        lease = self._lease
         try:
             if self._broken is not None:
                 raise self._broken
@@ -368,28 +397,51 @@ class Store:
                 connection = connection or self._engine.connect()
                 with connection.begin():
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    waiting = Rows()
-                    for write, _ in group:
-                        if isinstance(write, Rows):
-                            waiting.extend(write)
-                            continue
-                        self._adding.add(connection, waiting)
-                        waiting = Rows()
-                        write(connection)
-                    self._adding.add(connection, waiting)
+                    if lease is not None:
+                        lease.keep(connection)
+                    self._write(connection, [write for write, _ in group])
                     chain.extend(connection, time.time_ns())
         except (IntegrityError, ProgrammingError) as error:
-            _settle(group, error)  # our bug
+            connection = self._each(connection, group, error)  # our bug
         except DatabaseError as error:
             # a failed commit is never tried again: what the disk holds is no longer known
-            with self._door:
-                self._broken = trouble(error, self.path)
+            self._break(trouble(error, self.path))
             _settle(group, self._broken)
+        except CannotDo as error:
+            if error.code == "LEASE_LOST":
+                self._break(error)
+                _settle(group, error)
+            else:
+                connection = self._each(connection, group, error)
         except BaseException as error:
-            _settle(group, error)
+            connection = self._each(connection, group, error)
         else:
             _settle(group, None)
         return connection
+
+    def _write(self, connection: Connection, writes: Iterable[Write]) -> None:
+        waiting = Rows()
+        for write in writes:
+            if isinstance(write, Rows):
+                waiting.extend(write)
+                continue
+            self._adding.add(connection, waiting)
+            waiting = Rows()
+            write(connection)
+        self._adding.add(connection, waiting)
+
+    def _each(self, connection: Connection | None, group: list[tuple[Write, Future[None]]], error: BaseException) -> Connection | None:
+        """Writes each alone where the group could not be written, so that nobody pays for another's mistake."""
+        if len(group) == 1 or self._broken is not None:
+            _settle(group, error)
+        else:
+            for one in group:
+                connection = self._commit(connection, [one])
+        return connection
+
+    def _break(self, why: CannotDo) -> None:
+        with self._door:
+            self._broken = why
 
 
 def _settle(group: list[tuple[Write, Future[None]]], error: BaseException | None) -> None:
