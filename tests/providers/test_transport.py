@@ -252,6 +252,11 @@ def test_connections_are_used_again_and_there_is_no_limit_to_them() -> None:
         for _ in range(5):
             assert isinstance(await post(client, server.url), Reply)
         assert server.connections == 1
+        server.reply = lambda _: OK.replace(b"1.1 200 OK", b"1.0 200 OK\r\nConnection: Keep-Alive")
+        for _ in range(3):
+            assert isinstance(await post(client, server.url), Reply)
+        assert server.connections == 1, "older servers say so where they keep a connection"
+        server.reply = lambda _: OK
         for _ in range(2):
             outcomes = await asyncio.gather(*(post(client, server.url) for _ in range(300)))
             assert all(isinstance(outcome, Reply) for outcome in outcomes)
@@ -443,6 +448,37 @@ def test_one_address_of_two_is_enough() -> None:
         await client.close()
 
     beside(RawServer(), use)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere this machine has one address of its own")
+def test_connections_are_spread_over_the_addresses_of_a_host_that_is_asked_for_once() -> None:
+    asked: list[str] = []
+    reached: list[str] = []
+
+    async def run() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            reached.append(writer.get_extra_info("sockname")[0])
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.1)
+            writer.write(OK)
+
+        async def look_up(host: str, port: int, **_: object) -> list[object]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.3")]
+
+        asyncio.get_running_loop().getaddrinfo = look_up  # type: ignore[method-assign,assignment]
+        async with await asyncio.start_server(serve, "127.0.0.2", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            other = await asyncio.start_server(serve, "127.0.0.3", port)
+            client = transport()
+            url = f"http://models.invalid:{port}/"
+            assert all(isinstance(found, Reply) for found in await asyncio.gather(*(post(client, url) for _ in range(10))))
+            await client.close()
+            other.close()
+
+    asyncio.run(run())
+    assert asked == ["models.invalid"]
+    assert sorted(reached) == ["127.0.0.2"] * 5 + ["127.0.0.3"] * 5
 
 
 # ------------------------------------------------------------------ TLS and proxies
