@@ -306,7 +306,8 @@ class Stopped(Result):
     most: int  # units that would have been asked at most
     decided_at: int | None  # unit with which it was decided
     worth_finding: float
-    bar: float  # log10 of the evidence that decides, for and against
+    bar_support: float  # log10 of the evidence that decides, at the level that the other primary hypotheses leave
+    bar_refute: float
     bar_rule_out: float  # log10 of the evidence that rules the effect worth finding out
     path: tuple[tuple[int, float, float, float], ...] = ()  # units, log10 of the evidence for, against, and that rules out
     refused: Refusal | None = None

@@ -9,11 +9,13 @@ from fairmark.table import Cell, Row, Table
 
 
 def exhibits(table: Table) -> tuple[Exhibit, ...]:
-    """Every planned response with its marks, in the order of the cases and systems."""
+    """Every planned response with its marks, in the order of the cases and systems; without those that may never be asked for."""
     study = table.study
     shown = [*study.groups, *([study.cluster] if study.cluster else [])]
     by_case: dict[str, list[Row]] = {}
     for row in table.rows:
+        if row.response is None and study.plan.stop == "when-decided":
+            continue
         by_case.setdefault(row.case.id, []).append(row)
     order = {name: place for place, name in enumerate(study.systems)}
     return tuple(

@@ -131,6 +131,7 @@ class Deciding:
         self._sides = tuple(
             dict.fromkeys((system, one.hypothesis.on) for one in self._watched for system in study.systems_of(one.hypothesis))
         )
+        self.decided_at: dict[str, int] = {}  # units after which each was supported or refuted, by Holm's levels
         self._stop = self._may_stop()
         self._results: dict[str, stats.StoppingResult] = {}
 
@@ -172,7 +173,8 @@ class Deciding:
                     values = [outcome for case in cases if not isinstance(outcome := case[number], tuple)]
                     self.claims[one.hypothesis.id].update([values])
             self._taken += 1
-        self._stop = self._stop or self._may_stop()  # a p never grows, so what is decided stays so
+            if not self._stop:  # a p never grows, so what is decided stays so
+                self._stop = self._may_stop()
 
     def _may_stop(self) -> bool:
         primary = [one for one in self.plans if one.hypothesis.primary]
@@ -181,7 +183,11 @@ class Deciding:
         claims = [self.claims[one.hypothesis.id] for one in primary]
         if all(claim.state == "open" for claim in claims):
             return False  # no p is at most alpha / k, which is where Holm begins
-        return stats.stop_together(claims, alpha=self._study.plan.alpha).stop
+        together = stats.stop_together(claims, alpha=self._study.plan.alpha)
+        for one, supported, refuted in zip(primary, together.supported, together.refuted, strict=True):
+            if supported or refuted:
+                self.decided_at.setdefault(one.hypothesis.id, self._taken)
+        return together.stop
 
     def early(self) -> Early:
         """The whole account of where the primary hypotheses stand now."""

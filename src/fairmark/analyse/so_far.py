@@ -13,9 +13,9 @@ from dataclasses import replace
 from functools import cache
 
 from fairmark import stats
-from fairmark.analyse.early import Deciding
+from fairmark.analyse.early import Deciding, EarlyPlan
 from fairmark.analyse.evidence import Evidence, Side, design_of, estimand_of, evidence_for, touched, without_a_figure
-from fairmark.results import Course, CriterionResult, Deviation, Estimate, Refusal, Stopped, SystemResult, Trust
+from fairmark.results import Course, CriterionResult, Deviation, Estimate, Refusal, Stopped, StopState, SystemResult, Trust
 from fairmark.study import Hypothesis
 from fairmark.table import Table
 
@@ -34,11 +34,20 @@ def asked(table: Table, watch: Deciding | None) -> Table:
 
 def course(table: Table, watch: Deciding, seed: str) -> Course:
     """What came of the run so far."""
-    followed = [one for one in watch.plans if one.hypothesis.primary]
+    primary = [one for one in watch.plans if one.hypothesis.primary]
+    followed = [one for one in primary if one.plan.refused is None]
+    alpha = table.study.plan.alpha
+    together = stats.stop_together([watch.claims[one.hypothesis.id] for one in followed], alpha=alpha)
+    hypotheses = [
+        _stopped(one, watch, supported, refuted, levels)
+        for one, supported, refuted, *levels in zip(
+            followed, together.supported, together.refuted, together.levels_support, together.levels_refute, strict=True
+        )
+    ]
     unasked = sum(row.response is None for row in table.rows)
     return Course(
         stopped=watch.stop,
-        hypotheses=tuple(_stopped(one.hypothesis, one.plan, watch) for one in followed),
+        hypotheses=(*hypotheses, *(_not_followed(one) for one in primary if one.plan.refused is not None)),
         cases=len(table.study.cases),
         cases_asked=len({row.case.id for row in table.rows if row.response is not None}),
         responses=len(table.rows),
@@ -48,26 +57,39 @@ def course(table: Table, watch: Deciding, seed: str) -> Course:
     )
 
 
-def _stopped(hypothesis: Hypothesis, plan: stats.StoppingPlan, watch: Deciding) -> Stopped:
-    unit = "clusters" if plan.largest_cluster is not None else "cases"
-    bars = -math.log10(plan.alpha_e), -math.log10(plan.beta_e)
-    if plan.refused is not None:
-        return Stopped(hypothesis.id, "refused", plan.refused.why, unit, 0, plan.n_max, None, plan.alternative, *bars, refused=plan.refused)
-    found = watch.result(hypothesis.id)
+def _stopped(planned: EarlyPlan, watch: Deciding, supported: bool, refuted: bool, levels: Sequence[float]) -> Stopped:
+    """One hypothesis as Holm's levels judge it: what its own plan leaves open may be decided once another is."""
+    name, plan = planned.hypothesis.id, planned.plan
+    found, unit = watch.result(name), _unit(plan)
+    state: StopState = "supported" if supported else "refuted" if refuted else found.state
     return Stopped(
-        hypothesis=hypothesis.id,
-        state=found.state,
-        say=found.say,
+        hypothesis=name,
+        state=state,
+        say=found.say if state == found.state else f"{state} after {found.n_units} of at most {found.n_max} {unit}",
         unit=unit,
         used=found.n_units,
         most=found.n_max,
-        decided_at=found.decided_at,
+        decided_at=watch.decided_at.get(name, found.decided_at),
         worth_finding=plan.alternative,
-        bar=bars[0],
-        bar_rule_out=bars[1],
+        bar_support=-math.log10(levels[0] / 2),  # the other half is the fixed test's
+        bar_refute=-math.log10(levels[1] / 2),
+        bar_rule_out=-math.log10(plan.beta_e),
         path=found.path,
         refused=found.refused,
     )
+
+
+def _not_followed(planned: EarlyPlan) -> Stopped:
+    plan, refusal = planned.plan, planned.plan.refused
+    assert refusal is not None
+    bars = -math.log10(plan.alpha_e), -math.log10(plan.alpha_e), -math.log10(plan.beta_e)
+    return Stopped(
+        planned.hypothesis.id, "refused", refusal.why, _unit(plan), 0, plan.n_max, None, plan.alternative, *bars, refused=refusal
+    )
+
+
+def _unit(plan: stats.StoppingPlan) -> str:
+    return "clusters" if plan.largest_cluster is not None else "cases"
 
 
 def system_so_far(result: SystemResult, table: Table) -> SystemResult:
@@ -139,7 +161,8 @@ def evidence_so_far(
             n_missing=found.n_missing,
         ),
         at,
-        f"followed in a random order drawn beforehand, by a rule that holds whenever the run stops: {found.say}",
+        f"followed in a random order drawn beforehand, by a rule that holds whenever it is read: {found.n_units} of at most {found.n_max}"
+        f" {_unit(claim.plan)} are in{_ruled_out(found, claim.plan)}",
         exploratory,
         design,
         wins=sum(sign > 0 for sign in signs) if signs is not None else None,
@@ -152,11 +175,14 @@ def evidence_so_far(
     return replace(evidence, p_of={support: found.p_support, refute: found.p_refute})
 
 
+def _ruled_out(found: stats.StoppingResult, plan: stats.StoppingPlan) -> str:
+    return f"; an effect of {plan.alternative:g} is ruled out" if found.state == "ruled-out" else ""
+
+
 def _next(found: stats.StoppingResult, plan: stats.StoppingPlan) -> str:
     """What would decide a hypothesis that its rule left open."""
-    unit = "clusters" if plan.largest_cluster is not None else "cases"
     if found.state == "open":
-        return f"run again: {found.n_units} of at most {plan.n_max} {unit} are in, in the order in which they count"
+        return f"run again: {found.n_units} of at most {plan.n_max} {_unit(plan)} are in, in the order in which they count"
     if found.state == "ruled-out":
         return (
             f"nothing, if only an effect of {plan.alternative:g} is worth finding: that one is ruled out. "

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fairmark.report.figures import bound_text
-from fairmark.results import Estimate, LevelCount
+from fairmark.results import Estimate, LevelCount, Stopped
 
 STEPS = (1, 2, 5, 10, 25, 50)
+LEAST_EVIDENCE, MOST_EVIDENCE = -0.5, 1.2  # shares of what decides, on a scale of logarithms; beyond, a line runs along the edge
 MARGIN = 2.5  # per cent of the width kept free on either side, so that a point at the edge is whole
 
 
@@ -82,6 +83,40 @@ def drawn(estimate: Estimate, on: Scale) -> Drawn | None:
 def ends(estimates: Iterable[Estimate]) -> list[float]:
     """Every number that has to find room on a shared scale."""
     return [n for e in estimates if e.refused is None for n in (e.low, e.value, e.high) if n is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """How evidence grew while cases came in, per cent of the width and of the height."""
+
+    lines: tuple[tuple[str, str], ...]  # for, against or beyond (the effect worth finding is ruled out), and its points
+    enough: float  # height of the line at which it decides
+    none: float  # height of no evidence either way
+    decided: float | None  # place of the deciding case
+    ticks: tuple[Tick, ...]
+
+
+def path(stopped: Stopped) -> Path:
+    """The evidence as a share of what decides, over all cases that might have been asked."""
+
+    def x(units: int) -> float:
+        return round(MARGIN + (100 - 2 * MARGIN) * units / stopped.most, 2)
+
+    def y(share: float) -> float:
+        within = min(MOST_EVIDENCE, max(LEAST_EVIDENCE, share))
+        return round(100 * (MOST_EVIDENCE - within) / (MOST_EVIDENCE - LEAST_EVIDENCE), 2)
+
+    lines = []
+    for place, (name, bar) in enumerate(
+        (("for", stopped.bar_support), ("against", stopped.bar_refute), ("beyond", stopped.bar_rule_out)), start=1
+    ):
+        points = [(0, 0.0), *((point[0], float(point[place]) / bar) for point in stopped.path)]
+        lines.append((name, " ".join(f"{x(units)},{y(share)}" for units, share in points)))
+    decided = None if stopped.decided_at is None else x(stopped.decided_at)
+    ticks = [Tick(x(0), "0", False), Tick(x(stopped.most), f"{stopped.most:,}", False)]
+    if decided is not None and stopped.decided_at is not None and 10 < decided < 90:
+        ticks.insert(1, Tick(decided, f"{stopped.decided_at:,}", False))
+    return Path(tuple(lines), y(1.0), y(0.0), decided, tuple(ticks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,12 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "an interval for a mean of few units that assumes nothing about the scores but their ends",
     ),
     ("hurdle", "Hurdle", "the share of answers that keep every must-pass rule, times the mean score of those"),
+    (
+        "hybrid",
+        "Stopping rule (e-process)",
+        "evidence that may be looked at after every case, because what is not so would hardly ever gather so much of it; "
+        "what is still open after the last case gets one ordinary test, and each has half of the allowed error",
+    ),
     ("tango", "Tango", "a score interval for the difference of two shares, where both systems answered the same cases"),
     (
         "sign-flip",

@@ -104,6 +104,8 @@ def _context(analysis: Analysis) -> dict[str, Any]:
         "systems_scale": systems_scale,
         "systems": systems,
         "trust": tables.trust(analysis),
+        "course": sentences.course_lines(analysis),
+        "followed": tables.course(analysis),
         "deviations": sentences.deviation_lines(analysis),
         "methods": methods(analysis),
         "next": sentences.all_next(analysis),

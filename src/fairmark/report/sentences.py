@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from fairmark.report.figures import Figures, bound_text, count, figures_of
-from fairmark.results import Analysis, CriterionResult, Estimate, HypothesisResult, Refusal, SystemResult, Trust
+from fairmark.results import Analysis, CriterionResult, Estimate, HypothesisResult, Refusal, Stopped, SystemResult, Trust
 from fairmark.rubric import Criterion
 
 Unit = Literal["answers", "points"]  # what a figure counts: answers out of 100, or points out of 100
@@ -410,6 +410,8 @@ def assessed(analysis: Analysis) -> tuple[str, ...]:
         cases += f" from {number_of(analysis.n_clusters, 'cluster')}"
         if analysis.cluster:
             cases += f" (by {name_of(analysis.cluster)})"
+    if analysis.course is not None and analysis.course.stopped and analysis.course.not_needed:
+        cases = f"{count(analysis.course.cases_asked)} of {cases} (no more were needed)"
     if analysis.trials > 1:
         cases += f", each asked {analysis.trials} times"
     return (
@@ -437,12 +439,12 @@ def markers(criteria: Sequence[CriterionResult]) -> str:
 
 def counted(system: SystemResult) -> str:
     """`96 planned = 94 answered + 1 failed + 1 pending`."""
-    return _sum(system.planned, answered=system.answered, failed=system.failed, pending=system.pending)
+    return _sum(system.planned, answered=system.answered, failed=system.failed) + _rest(system.pending, system.not_needed)
 
 
 def marked(result: CriterionResult) -> str:
     """`48 planned = 46 marked + 1 failed + 1 pending`, and what else was said."""
-    line = _sum(result.planned, marked=result.marked, failed=result.failed, pending=result.pending)
+    line = _sum(result.planned, marked=result.marked, failed=result.failed) + _rest(result.pending, result.not_needed)
     extra = []
     if result.not_applicable:
         extra.append(f"{count(result.not_applicable)} not applicable")
@@ -453,6 +455,12 @@ def marked(result: CriterionResult) -> str:
 
 def _sum(planned: int, **parts: int) -> str:
     return f"{count(planned)} planned = {' + '.join(f'{count(n)} {word}' for word, n in parts.items())}"
+
+
+def _rest(pending: int, not_needed: int) -> str:
+    """What is not there: still to come, or not needed once the run was decided."""
+    parts = [f"{count(pending - not_needed)} pending"] if pending > not_needed or not not_needed else []
+    return "".join(f" + {part}" for part in [*parts, *([f"{count(not_needed)} not needed"] if not_needed else [])])
 
 
 def scorer_words(scorer: str, grader: str) -> str:
@@ -471,6 +479,53 @@ def frozen_line(analysis: Analysis) -> str:
     if analysis.frozen_at is None:
         return "No plan was frozen before the answers, so nothing here was promised beforehand."
     return f"What was expected was locked on {day(analysis.frozen_at)}, before the first answer (receipt {analysis.receipt})."
+
+
+def course_lines(analysis: Analysis) -> tuple[str, ...]:
+    """Whether a run that may stop early did, and what that saved; nothing for a run that asks every case."""
+    course = analysis.course
+    if course is None:
+        return ()
+    if not course.stopped:
+        first = f"The run may stop early. After {count(course.cases_asked)} of {number_of(course.cases, 'case')} it is not decided yet."
+    elif course.not_needed:
+        # rounded down: what was saved is not made to look like more
+        share = f"{int(course.saved * 100)} in 100" if course.saved >= 0.01 else "less than 1 in 100"
+        first = (
+            f"The run stopped as soon as the primary hypotheses needed no more: {count(course.not_needed)} of"
+            f" {number_of(course.responses, 'planned answer')} were never asked for ({share})."
+        )
+    else:
+        first = "The run might have stopped early, and needed every case."
+    return (
+        first,
+        f"Cases were asked and counted in a random order drawn beforehand (seed {course.seed}). "
+        "The evidence was looked at after each, and the ranges of the hypotheses allow for that.",
+    )
+
+
+def stopped_line(stopped: Stopped) -> str:
+    """When one primary hypothesis was decided."""
+    one = stopped.unit.removesuffix("s")
+    of = f"of at most {count(stopped.most)}"
+    if stopped.refused is not None:
+        return f"{stopped.hypothesis} was not followed: {closed(stopped.refused.why)}"
+    if stopped.state == "open":
+        return f"{stopped.hypothesis} is open after {number_of(stopped.used, one)} {of}."
+    if stopped.state == "capped" or stopped.decided_at is None:
+        return f"{stopped.hypothesis} was still open after the last of {number_of(stopped.most, one)}."
+    late = stopped.used - stopped.decided_at
+    more = f" {number_of(late, f'more {one}')} came in after that, and {'counts' if late == 1 else 'count'} as well." if late else ""
+    if stopped.state == "ruled-out":
+        seen = (
+            f"with {one} {count(stopped.decided_at)} {of} it was plain that {bound_text(stopped.worth_finding)} out of 100 are not reached"
+        )
+        return f"{stopped.hypothesis}: {seen}, which is what was worth finding; the hypothesis itself stays open.{more}"
+    word = {"supported": "supported", "refuted": "contradicted"}[stopped.state]
+    by_evidence = stopped.path and max(stopped.path[-1][1] / stopped.bar_support, stopped.path[-1][2] / stopped.bar_refute) >= 1
+    if stopped.decided_at == stopped.most and not by_evidence:
+        return f"{stopped.hypothesis} was {word} by the ordinary test after the last of {number_of(stopped.most, one)}."
+    return f"{stopped.hypothesis} was {word} with {one} {count(stopped.decided_at)} {of}.{more}"
 
 
 def deviation_lines(analysis: Analysis) -> tuple[str, ...]:
@@ -515,8 +570,8 @@ def all_next(analysis: Analysis) -> tuple[str, ...]:
         if r.refused is not None and not r.usable and r.refused.next
     ]
     for system in analysis.systems:
-        if system.pending:
-            steps.append(f"{system.system}: run again to get {number_of(system.pending, 'answer')} still pending.")
+        if system.pending > system.not_needed:
+            steps.append(f"{system.system}: run again to get {number_of(system.pending - system.not_needed, 'answer')} still pending.")
         if system.failed:
             steps.append(f"{system.system}: look into {number_of(system.failed, 'failed answer')}.")
     if any(result.exploratory for result in analysis.hypotheses):

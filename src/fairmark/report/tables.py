@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairmark.report import charts
 from fairmark.report import sentences as say
-from fairmark.report.charts import Drawn, Piece, Scale
+from fairmark.report.charts import Drawn, Path, Piece, Scale
 from fairmark.report.figures import bound_text, chance, count, figures_of, level, per_cent, ratio, seconds, usd
-from fairmark.results import Analysis, CriterionResult, Estimate, GroupResult, HypothesisResult, SystemResult, Trust
+from fairmark.results import Analysis, CriterionResult, Estimate, GroupResult, HypothesisResult, Stopped, SystemResult, Trust
 from fairmark.rubric import Criterion
+
+PATH_ROWS = 8  # of a path in numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,17 @@ class TrustTable:
     most: int  # largest count in the matrix
 
 
+@dataclass(frozen=True, slots=True)
+class CourseRow:
+    """How one primary hypothesis came to be decided."""
+
+    stopped: Stopped
+    title: str
+    line: str
+    drawn: Path | None  # None where it was not followed, or nothing is in
+    points: tuple[tuple[str, str, str, str], ...]  # units, and per cent of the evidence that decides: for, against, beyond
+
+
 def cell(estimate: Estimate, scale: Scale, *, bounds: Sequence[float] = (), signed: bool = False, decided: bool = False) -> Cell:
     """An estimate in its row."""
     edges = (*bounds, 0.0) if signed else (*bounds, 0.0, 1.0)
@@ -200,6 +214,40 @@ def _details(result: HypothesisResult) -> tuple[tuple[str, str], ...]:
     rows += [("Assumes", say.closed(line)) for line in found.assumptions]
     rows += [("Beware", say.closed(line)) for line in found.warnings]
     return tuple(rows)
+
+
+def course(analysis: Analysis) -> tuple[CourseRow, ...]:
+    """The primary hypotheses of a run that may stop early; none for a run that asks every case."""
+    if analysis.course is None:
+        return ()
+    titles = {result.id: say.title(result, analysis.rubric) for result in analysis.hypotheses}
+    return tuple(
+        CourseRow(
+            stopped,
+            titles.get(stopped.hypothesis, ""),
+            say.stopped_line(stopped),
+            charts.path(stopped) if stopped.path else None,
+            _points(stopped),
+        )
+        for stopped in analysis.course.hypotheses
+    )
+
+
+def _points(stopped: Stopped) -> tuple[tuple[str, str, str, str], ...]:
+    """A few points of the path: at about equal distances, the deciding one and the last."""
+    places = {len(stopped.path) - 1 - round(step * (len(stopped.path) - 1) / (PATH_ROWS - 1)) for step in range(PATH_ROWS)}
+    kept = [p for place, p in enumerate(stopped.path) if place in places or p[0] == stopped.decided_at]
+    bars = stopped.bar_support, stopped.bar_refute, stopped.bar_rule_out
+    rows = []
+    for units, *found in kept:
+        shares = [_share_of_enough(log, bar) for log, bar in zip(found, bars, strict=True)]
+        rows.append((count(units), shares[0], shares[1], shares[2]))
+    return tuple(rows)
+
+
+def _share_of_enough(log: float, bar: float) -> str:
+    """Rounded down, so that only enough is 100; evidence the other way is below 0."""
+    return bound_text(math.floor(100 * log / bar) / 100)
 
 
 def groups(analysis: Analysis) -> tuple[GroupTable, ...]:
