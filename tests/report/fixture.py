@@ -7,6 +7,7 @@ from random import Random
 
 from fairmark.results import (
     Analysis,
+    Course,
     CriterionResult,
     Deviation,
     Estimate,
@@ -16,6 +17,7 @@ from fairmark.results import (
     HypothesisResult,
     LevelCount,
     Refusal,
+    Stopped,
     SystemResult,
     Trust,
 )
@@ -367,6 +369,17 @@ def analysis() -> Analysis:
         version="0.1.0",
         rubric=RUBRIC,
     )
+
+
+def stopped() -> Analysis:
+    """The same assessment by a run that stopped once H1 and H2 needed no more."""
+    rising = tuple((case, 0.12 * case - (0.3 if case % 4 == 0 else 0.0), -0.02 * case, -0.03 * case) for case in range(1, 21))
+    falling = tuple((case, -0.02 * case, -0.01 * case, 0.06 * case) for case in range(1, 21))
+    first = Stopped("H1", "supported", "supported after 20 of at most 48 cases", "cases", 20, 48, 17, 0.15, 1.9, 1.9, 1.0, rising)
+    second = Stopped("H2", "ruled-out", "an effect of 0.85 is ruled out", "cases", 20, 48, 18, 0.85, 1.9, 1.9, 1.0, falling)
+    base = analysis()
+    systems = tuple(replace(system, answered=20, failed=0, pending=28, not_needed=28) for system in base.systems)
+    return replace(base, systems=systems, course=Course(True, (first, second), 48, 20, 96, 56, "helpdesk/1", "0f2c"))
 
 
 REQUESTS = (

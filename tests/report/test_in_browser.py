@@ -36,6 +36,15 @@ def test_axe_finds_no_violation(browser: Any, written: Path, scheme: str, width:
     page.context.close()
 
 
+def test_axe_finds_no_violation_in_the_path_to_a_decision(browser: Any, tmp_path: Path) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = opened(browser, report.write(tmp_path / "stopped.html", fixture.stopped(), ()), width=390)
+    assert page.locator("svg.path").count() == 2
+    assert [v["id"] for v in axe.run(page).response["violations"]] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.context.close()
+
+
 def test_nothing_scrolls_sideways_at_390_px(browser: Any, written: Path) -> None:
     page = opened(browser, written, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
