@@ -59,7 +59,7 @@ def test_every_key_stands_in_the_reference_with_its_phrase(part: type[models.Par
         if part is models.Grader and key in models.Model.model_fields:
             assert f"`{key}`" in TEXT
         else:
-            assert f"| `{key}`{needed} | {field.description} |" in TEXT
+            assert f"| `{key}`{needed} | {models.description(part, name)} |" in TEXT
 
 
 def test_every_example_key_is_shown() -> None:

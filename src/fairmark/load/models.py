@@ -6,6 +6,10 @@ field may be absent here: what is needed is in `needed`, so that one missing key
 
 from __future__ import annotations
 
+import ast
+from functools import cache
+from inspect import cleandoc
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +22,7 @@ Words = Annotated[str, Field(min_length=1)]
 class Part(BaseModel):
     """A mapping in a file."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=False, defer_build=True)
     needed: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[dict[str, str]] = {}  # keys of later versions, and what they will do
 
@@ -370,3 +374,22 @@ class RubricFile(Part):
     """Name of the rubric."""
     criteria: Annotated[dict[str, CriterionEntry], Field(min_length=1)] | None = None
     """Criteria by name, in the order they are shown."""
+
+
+def description(part: type[Part], field: str) -> str:
+    """What stands under a field of a model; empty where nothing does."""
+    return next((said for kind in part.__mro__ if (said := _said().get(kind.__name__, {}).get(field))), "")
+
+
+@cache
+def _said() -> dict[str, dict[str, str]]:
+    """The words under the fields of each model. Only schemas and error messages need them, and pydantic would look for them at every start."""
+    found: dict[str, dict[str, str]] = {}
+    for model in ast.parse(Path(__file__).read_text(encoding="utf-8")).body:
+        if isinstance(model, ast.ClassDef):
+            said = found[model.name] = {}
+            for field, under in zip(model.body, model.body[1:], strict=False):
+                words = under.value.value if isinstance(under, ast.Expr) and isinstance(under.value, ast.Constant) else None
+                if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(words, str):
+                    said[field.target.id] = cleandoc(words)
+    return found

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 
 from fairmark.errors import nearest
-from fairmark.load.models import Part
+from fairmark.load.models import Part, description
 from fairmark.load.nodes import Node
 from fairmark.load.sources import Reader, clip, listed, shown
 from fairmark.records import Json
@@ -130,7 +130,7 @@ def _within(path: Path) -> str:
 
 
 def _meaning(part: type[Part], key: str) -> str:
-    return next((field.description or "" for name, field in part.model_fields.items() if (field.alias or name) == key), "")
+    return next((description(part, name) for name, field in part.model_fields.items() if (field.alias or name) == key), "")
 
 
 def _retype(allowed: str, found: Json) -> str:

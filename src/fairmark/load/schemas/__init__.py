@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fairmark.load.marking import CHECKS, LLM_OPTIONS, Kind
-from fairmark.load.models import Part, RubricFile, StudyFile
+from fairmark.load.models import Part, RubricFile, StudyFile, description
 from fairmark.load.shape import keys_of, part_in
 
 FOLDER = Path(__file__).parent
@@ -72,9 +72,8 @@ def _parts(model: type[Part]) -> list[type[Part]]:
 def _finish(schema: dict[str, Any], part: type[Part]) -> None:
     """Takes pydantic's clutter out and puts in what only `sugar` and the checks of meaning know."""
     schema.pop("title", None)
-    for name in keys_of(part):
-        prop = schema["properties"][name]
-        plain = _plain(prop)
+    for field, name in zip(part.model_fields, keys_of(part), strict=True):
+        plain = _plain(schema["properties"][name]) | {"description": description(part, field)}
         if name in _ONE_OR_MANY and plain.get("type") == "array":
             plain = {"description": plain.pop("description", ""), "anyOf": [plain["items"], plain]}
         elif name in _LOOSE_TEXT and plain.get("type") == "string":
