@@ -12,7 +12,6 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from fairmark.errors import CannotDo, Mistake
-from fairmark.report import browser, page, sentences, text
 from fairmark.results import Analysis, Exhibit, as_json
 
 Format = Literal["html", "md", "json"]
@@ -23,6 +22,8 @@ __all__ = ["html_fragment", "render", "write"]
 
 def render(analysis: Analysis, exhibits: Sequence[Exhibit], *, format: Format) -> str:
     """The whole report as one text."""
+    from fairmark.report import page, text
+
     if format == "html":
         return page.html(analysis, exhibits)
     if format == "md":
@@ -34,6 +35,8 @@ def render(analysis: Analysis, exhibits: Sequence[Exhibit], *, format: Format) -
 
 def document(analysis: Analysis, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
     """The report as JSON values: the analysis, what may be said, what may not, what to do next, every response."""
+    from fairmark.report import sentences
+
     return {
         "analysis": analysis.as_dict(),
         "say": list(sentences.all_say(analysis)),
@@ -45,6 +48,8 @@ def document(analysis: Analysis, exhibits: Sequence[Exhibit]) -> dict[str, Any]:
 
 def html_fragment(analysis: Analysis) -> str:
     """The verdicts and their intervals as a piece of HTML for a notebook."""
+    from fairmark.report import page
+
     return page.fragment(analysis)
 
 
@@ -54,6 +59,8 @@ def write(path: Path | str, analysis: Analysis, exhibits: Sequence[Exhibit]) -> 
     An HTML report of more than 5,000 answers keeps them in a folder of linked pages beside it. `Mistake` for another
     ending, `CannotDo` where the place cannot be written.
     """
+    from fairmark.report import browser
+
     path = Path(path)
     format = FORMATS.get(path.suffix.lower())
     if format is None:
@@ -77,6 +84,8 @@ def write(path: Path | str, analysis: Analysis, exhibits: Sequence[Exhibit]) -> 
 
 def _write_folder(path: Path, analysis: Analysis, exhibits: Sequence[Exhibit]) -> None:
     """The page, and its answers in files beside it. The page comes last, so that what it links to is there."""
+    from fairmark.report import browser, page
+
     folder = path.with_name(f"{path.stem}-files")
     fresh = path.with_name(f".{path.stem}-files-{secrets.token_hex(4)}")
     old = path.with_name(f".{path.stem}-old-{secrets.token_hex(4)}")
