@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select
+from sqlalchemy import Connection, Dialect, Select, bindparam, func, insert, select
 
 from fairmark.records import canonical
 from fairmark.store.rows import LARGEST, Row, hashed
@@ -61,19 +61,36 @@ def head(connection: Connection) -> str:
     return "" if newest is None else str(newest.head)
 
 
-def extend(connection: Connection, at: int) -> None:
-    """Adds the link of the rows that are new in this transaction, if there are any."""
-    newest = connection.execute(_NEWEST).first()
-    before: dict[str, int] = {} if newest is None else json.loads(newest.covers)["last"]
-    now = dict(zip(JOURNAL, connection.execute(_LAST).one(), strict=True))
-    added = {
-        name: _digest(_stream(connection, query, {"after": before.get(name, 0)}))
-        for name, query in _ADDED.items()
-        if (now[name] or 0) > before.get(name, 0)
-    }
-    if added:
-        covers = canonical({"last": {name: last or 0 for name, last in now.items()}, "rows": added})
-        connection.execute(_ADD, {"at": at, "covers": covers, "head": _bind("" if newest is None else newest.head, at, covers)})
+class Extending:
+    """How links are added. The statements are made once: making one costs as much as running it."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        def words(statement: Any, **given: Any) -> str:
+            return str(statement.compile(dialect=dialect, **given))
+
+        self._newest = words(_NEWEST, compile_kwargs={"literal_binds": True})
+        self._last = words(select(*(select(func.max(table.c.seq)).scalar_subquery() for table, _ in JOURNAL.values())))
+        self._added = {
+            name: words(select(*columns).where(table.c.seq > bindparam("after")).order_by(table.c.seq))
+            for name, (table, columns) in JOURNAL.items()
+        }
+        self._add = words(insert(link), column_keys=["at", "covers", "head"])
+
+    def extend(self, connection: Connection, at: int) -> None:
+        """Adds the link of the rows that are new in this transaction, if there are any."""
+        newest = connection.exec_driver_sql(self._newest).first()
+        before: dict[str, int] = {} if newest is None else json.loads(newest.covers)["last"]
+        last = dict(zip(JOURNAL, (number or 0 for number in connection.exec_driver_sql(self._last).one()), strict=True))
+        added = {}
+        for name, number in last.items():
+            after = before.get(name, 0)
+            if number > after:
+                found = connection.exec_driver_sql(self._added[name], (after,), execution_options={"yield_per": CHUNK})
+                added[name] = _digest(tuple(row) for row in found)
+        if added:
+            covers = canonical({"last": last, "rows": added})
+            head = _bind("" if newest is None else newest.head, at, covers)
+            connection.exec_driver_sql(self._add, (at, covers, head)).close()
 
 
 def verify(connection: Connection) -> Verified:
@@ -93,11 +110,6 @@ def place(connection: Connection, head: str) -> Place | None:
 
 
 _NEWEST = select(link.c.head, link.c.covers).order_by(link.c.seq.desc()).limit(1)
-_LAST = select(*(select(func.max(table.c.seq)).scalar_subquery() for table, _ in JOURNAL.values()))
-_ADDED = {
-    name: select(*columns).where(table.c.seq > bindparam("after")).order_by(table.c.seq) for name, (table, columns) in JOURNAL.items()
-}
-_ADD = insert(link)
 _LINKS = select(link.c.seq, link.c.at, link.c.covers, link.c.head).order_by(link.c.seq)
 _FORGOTTEN = select(func.sum(forgotten.c.responses), func.sum(forgotten.c.grades))
 
@@ -194,8 +206,8 @@ def _whole(name: str) -> Select[Any]:
     return select(*columns, table.c.case_id, content.c.id.label("there"), content.c.text).select_from(texts).order_by(table.c.seq)
 
 
-def _stream(connection: Connection, query: Select[Any], given: Mapping[str, int] | None = None) -> Iterator[Row]:
-    for row in connection.execute(query, given or {}, execution_options={"yield_per": CHUNK}):
+def _stream(connection: Connection, query: Select[Any]) -> Iterator[Row]:
+    for row in connection.execute(query, execution_options={"yield_per": CHUNK}):
         yield tuple(row)
 
 

@@ -16,7 +16,6 @@ LARGEST = 2**63 - 1  # integer of a column
 
 Row = tuple[Any, ...]
 
-_LAST_BODY = select(func.coalesce(func.max(content.c.id), 0))
 _INTENT = ("key", "what", "name", "at")
 _RESPONSE = ("key", "case_id", "system", "trial", "wave", "failure", "usd", "at", "record", "body")
 _GRADE = ("key", "case_id", "criterion", "grader", "rater", "repeat", "failure", "source", "usd", "at", "record", "body")
@@ -89,6 +88,7 @@ class Adding:
     """How rows are added. The statements are made once: making one costs as much as running it."""
 
     def __init__(self, dialect: Dialect) -> None:
+        self._last_body = str(select(func.max(content.c.id)).compile(dialect=dialect))
         self._body = _statement(content, ("id", "text"), dialect)
         self._intent = _statement(intent, _INTENT, dialect)
         self._response = _statement(response, _RESPONSE, dialect)
@@ -105,7 +105,7 @@ class Adding:
 
     def bodies(self, connection: Connection, texts: Sequence[str]) -> int:
         """Adds texts. Returns the number of the first one; the others follow."""
-        first = int(connection.execute(_LAST_BODY).scalar_one()) + 1
+        first = int(connection.exec_driver_sql(self._last_body).scalar_one() or 0) + 1
         connection.exec_driver_sql(self._body, list(enumerate(texts, first)))
         return first
 
