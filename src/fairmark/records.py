@@ -390,7 +390,7 @@ def from_cell(cell: str) -> str:
 
 def canonical(value: Json) -> str:
     """The one JSON text of a value: sorted keys, no spaces, ASCII. `ValueError` for NaN and infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_plain)
+    return _encode(value)
 
 
 def digest(value: Json) -> str:
@@ -406,6 +406,9 @@ def _plain(value: object) -> Json:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_plain).encode
 
 
 def response_key(*, case_id: str, question: Question, system: Mapping[str, Json], wave: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fairmark import calls
 from fairmark.providers import question
@@ -55,9 +56,9 @@ def read_recorded(planned: Sequence[Slot], store: Store, *, wave: str) -> tuple[
     return tuple(filled)
 
 
-def job(slot: Slot, provider: Provider) -> calls.Job:
+def job(slot: Slot, provider: Provider, payload: Any) -> calls.Job:
     """What the pool is to ask for a slot."""
-    return calls.Job(slot.key, "response", slot.system, slot.question, provider)
+    return calls.Job(slot.key, "response", slot.system, slot.question, provider, payload)
 
 
 def with_outcome(slot: Slot, outcome: Answer | Failure, *, wave: str) -> Slot:

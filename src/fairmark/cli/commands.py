@@ -234,12 +234,27 @@ def _run(
 
         with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGINT, once)
-        watch = Watch(progress=watcher.progress, notify=watcher.notify, quarter=quarter, responses_done=responses_done, stop=stop)
+        watch = Watch(
+            progress=watcher.progress,
+            notify=watcher.notify,
+            begun=_get_ready,
+            quarter=quarter,
+            responses_done=responses_done,
+            stop=stop,
+        )
         return await bench.run_async(watch, retry_failed=retry_failed, budget=budget)
 
     with watcher.watching():
         tally = asyncio.run(work())
     return tally, bench.analyse()
+
+
+def _get_ready() -> None:
+    """Imports what verdicts need while answers are on their way, so that they need not be waited for in the end."""
+    import fairmark.analyse
+    import fairmark.calibrate
+    import fairmark.people
+    import fairmark.tuning  # noqa: F401
 
 
 def _say_run(tally: Tally) -> None:

@@ -17,7 +17,7 @@ from fairmark import grade as grading
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
-from fairmark.records import Case, Grader, Message, Provider, Slot, Task, item_of
+from fairmark.records import Case, Grader, Message, Provider, Slot, Task, digest, item_of
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
@@ -324,7 +324,8 @@ class Workbench:
         """Records the plan as it is now, before anything is asked. Returns the receipt of the frozen plan."""
         from fairmark.study import receipt
 
-        self.store.freeze(self._plan_name, self.study.fingerprint(), self.study.document(), time.time_ns(), __version__)
+        document = self.study.document()
+        self.store.freeze(self._plan_name, digest(document), document, time.time_ns(), __version__)
         return receipt(self.store.plans(self._plan_name)[0].fingerprint)
 
     @property

@@ -78,7 +78,7 @@ class Asking:
                 tasks.setdefault((task.item.case_id, task.item.system, task.item.trial), []).append(task)
             for slot, (_, times) in zip(filled, planned, strict=True):
                 if slot.missing(retry_failed=self.retry_failed):
-                    yield replace(running.job(slot, self.system(slot.system)), payload=(slot, times))
+                    yield running.job(slot, self.system(slot.system), (slot, times))
                     continue
                 assert slot.response is not None
                 self.responses.add(slot.response.failure, times)
@@ -147,7 +147,7 @@ class Asking:
             return task
         grade = grading.mark(task)
         self.journal.grade(grade)
-        return replace(task, grade=grade)
+        return Task(task.key, task.grader, task.item, task.repeat, grade)
 
     def _looked_up(self, tasks: Sequence[Task]) -> Sequence[Task]:
         """The tasks of a new response with what the store held; it is not asked where it held nothing of such a name."""

@@ -11,10 +11,11 @@ from fairmark.records import Progress, Slot, Task
 
 @dataclass(slots=True)
 class Watch:
-    """Who is told what happens during a run. Every part is optional; `quarter` and `responses_done` run in a thread."""
+    """Who is told what happens during a run. Every part is optional; `begun`, `quarter` and `responses_done` run in a thread."""
 
     progress: Callable[[Progress], None] | None = None
     notify: Callable[[str], None] | None = None  # one line worth saying, such as a download
+    begun: Callable[[], None] | None = None  # the first answer is in
     quarter: Callable[[], None] | None = None  # another quarter of the answers is in and marked by checks
     responses_done: Callable[[], None] | None = None  # all answers are in and their checks are marked
     stop: asyncio.Event | None = None
@@ -33,6 +34,8 @@ class Telling:
 
     def arrived(self, slot: Slot, marked: Sequence[Task], times: int) -> None:
         """Another response is in, or has failed; so many systems share it."""
+        if self._seen == 0 and self._watch.begun is not None:
+            self._tell(self._watch.begun)
         for _ in range(times):
             self._seen += 1
             if self._seen in self._quarters and self._watch.quarter is not None:
