@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairmark import stats
+from fairmark import load, stats
 from fairmark.analyse import analyse
 from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, order_seed, stop_rules, units
 from fairmark.errors import CannotDo
@@ -447,3 +448,17 @@ def test_whom_nobody_asked_because_it_was_decided_is_not_tested() -> None:
     of = replace(of, cases=cases, population={"lang": ("rare", "usual")}, groups=("lang",))
     assert "No case where lang is rare." in analyse(asked_in_order(of, 30), **ANALYSED).not_tested
     assert "No case where lang is rare." not in analyse(asked_in_order(of, 80), **ANALYSED).not_tested
+
+
+def test_the_how_to_says_what_the_plan_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "stop-early.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r'^```yaml title="([^"]+)"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL))
+    files["guided.md"] = "Name the time limit of 30 days."
+    files["rubric.yaml"] = 'criteria:\n  deadline: {question: Is the limit named?, levels: {"no": It is not., "yes": It is.}}\n'
+    files["cases.jsonl"] = "".join(json.dumps({"id": f"c{i}", "input": f"request {i}"}) + "\n" for i in range(200))
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    of = load.study(tmp_path)
+    check_early(of, seed=order_seed(of, "1"))
+    (rule,) = stop_rules(of, seed=order_seed(of, "1"))
+    assert f"\n{rule.headline()}\n" in page
