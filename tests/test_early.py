@@ -209,6 +209,22 @@ def test_a_pending_case_keeps_those_behind_it_waiting_and_a_failure_has_its_plac
         watch.add([replace(row, response=None) for row in rows[order[31]]])
 
 
+def test_rows_that_arrive_one_by_one_make_up_their_cases() -> None:
+    of = study(20, HYPOTHESES[0], trials=2)
+    table = drawn(of, random.Random(3), better=0.3)
+    one_by_one, rows = Deciding(of, seed=1), list(table.rows)
+    random.Random(4).shuffle(rows)
+    for row in rows[:-1]:
+        one_by_one.arrived(row)
+    assert one_by_one.claims["H1"].n_units < 20
+    one_by_one.arrived(rows[-1])
+    assert standing(one_by_one.claims["H1"]) == standing(deciding(table, seed=1).claims["H1"])
+    for row in table.rows[:3]:
+        one_by_one.arrived(row)
+    with pytest.raises(ValueError, match="added before"):
+        one_by_one.arrived(table.rows[3])
+
+
 def test_clusters_are_asked_and_taken_in_whole() -> None:
     of = study(40, HYPOTHESES[1], cluster=True)
     asked = [of.unit_of(case) for case in of.in_order(1)]

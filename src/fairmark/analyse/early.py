@@ -123,6 +123,7 @@ class Deciding:
         for unit in self._unit.values():
             self._left[unit] += 1
         self._held: dict[int, list[tuple[Outcome, ...]]] = {}  # of units that wait for one before them, or for their own cases
+        self._arriving: dict[str, list[Row]] = {}  # of cases whose other rows are still to come
         self._taken = 0  # units
         self._watched = [one for one in self.plans if one.plan.refused is None]
         self.claims = {one.hypothesis.id: stats.Stopping(one.plan) for one in self._watched}
@@ -146,6 +147,13 @@ class Deciding:
         if known is None or known.n_units < self._taken:
             known = self._results[hypothesis] = self.claims[hypothesis].result()
         return known
+
+    def arrived(self, row: Row) -> None:
+        """One finished row; its case is added with the last of its rows. For a runner whose answers come in one by one."""
+        rows = self._arriving.setdefault(row.case.id, [])
+        rows.append(row)
+        if len(rows) == len(self._study.systems) * self._study.trials:
+            self.add(self._arriving.pop(row.case.id))
 
     def add(self, rows: Sequence[Row]) -> None:
         """All rows of one case, once each is answered or failed and its checks are marked. `ValueError` for a case added twice."""
