@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Dialect, Select, bindparam, func, insert, select
 
 from fairmark.records import canonical
-from fairmark.store.rows import LARGEST, Row, hashed
+from fairmark.store.rows import LARGEST, Row, driver, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, link, plan, response
 
 CHUNK = 1000  # rows in memory
@@ -78,19 +78,20 @@ class Extending:
 
     def extend(self, connection: Connection, at: int) -> None:
         """Adds the link of the rows that are new in this transaction, if there are any."""
-        newest = connection.exec_driver_sql(self._newest).first()
-        before: dict[str, int] = {} if newest is None else json.loads(newest.covers)["last"]
-        last = dict(zip(JOURNAL, (number or 0 for number in connection.exec_driver_sql(self._last).one()), strict=True))
-        added = {}
-        for name, number in last.items():
-            after = before.get(name, 0)
-            if number > after:
-                found = connection.exec_driver_sql(self._added[name], (after,), execution_options={"yield_per": CHUNK})
-                added[name] = _digest(tuple(row) for row in found)
-        if added:
-            covers = canonical({"last": last, "rows": added})
-            head = _bind("" if newest is None else newest.head, at, covers)
-            connection.exec_driver_sql(self._add, (at, covers, head)).close()
+        with driver(connection) as cursor:
+            cursor.execute(self._newest)
+            head, covered = cursor.fetchone() or ("", None)
+            before: dict[str, int] = {} if covered is None else json.loads(covered)["last"]
+            cursor.execute(self._last)
+            last = {name: number or 0 for name, number in zip(JOURNAL, cursor.fetchone(), strict=True)}
+            added = {}
+            for name, number in last.items():
+                if number > before.get(name, 0):
+                    cursor.execute(self._added[name], (before.get(name, 0),))
+                    added[name] = _digest(cursor)
+            if added:
+                covers = canonical({"last": last, "rows": added})
+                cursor.execute(self._add, (at, covers, _bind(head, at, covers)))
 
 
 def verify(connection: Connection) -> Verified:

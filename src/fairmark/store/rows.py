@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, func, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from fairmark.records import Grade, Response
 from fairmark.store import documents
@@ -96,17 +98,23 @@ class Adding:
 
     def add(self, connection: Connection, rows: Rows) -> None:
         """Adds rows and the texts they point at."""
-        if rows.intents:
-            connection.exec_driver_sql(self._intent, rows.intents)
-        for statement, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
-            if of_table:
-                first = self.bodies(connection, [text for _, text in of_table])
-                connection.exec_driver_sql(statement, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
+        with driver(connection) as cursor:
+            if rows.intents:
+                cursor.executemany(self._intent, rows.intents)
+            for statement, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
+                if of_table:
+                    first = self._bodies(cursor, [text for _, text in of_table])
+                    cursor.executemany(statement, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
 
     def bodies(self, connection: Connection, texts: Sequence[str]) -> int:
         """Adds texts. Returns the number of the first one; the others follow."""
-        first = int(connection.exec_driver_sql(self._last_body).scalar_one() or 0) + 1
-        connection.exec_driver_sql(self._body, list(enumerate(texts, first)))
+        with driver(connection) as cursor:
+            return self._bodies(cursor, texts)
+
+    def _bodies(self, cursor: Any, texts: Sequence[str]) -> int:
+        cursor.execute(self._last_body)
+        first = int(cursor.fetchone()[0] or 0) + 1
+        cursor.executemany(self._body, list(enumerate(texts, first)))
         return first
 
     def grades(self, connection: Connection, records: Sequence[Grade]) -> None:
@@ -115,6 +123,22 @@ class Adding:
         for record in records:
             rows.grade(record)
         self.add(connection, rows)
+
+
+@contextmanager
+def driver(connection: Connection) -> Iterator[Any]:
+    """The driver's own cursor, within the connection's transaction: the way to it costs more than a short statement itself.
+
+    What goes wrong is raised as everywhere else in the store.
+    """
+    dbapi = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except dbapi.Error as error:
+        raise DBAPIError.instance(None, None, error, dbapi.Error, dialect=connection.dialect) from error
+    finally:
+        cursor.close()
 
 
 def column(words: str) -> str:
