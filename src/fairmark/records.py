@@ -395,7 +395,40 @@ def canonical(value: Json) -> str:
 
 def digest(value: Json) -> str:
     """SHA-256 of the canonical JSON text, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()
+    return digest_of(canonical(value))
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a canonical JSON text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+class Fixed(dict[str, Json]):
+    """A mapping that nobody changes, so that its canonical text, part of many keys, is written once."""
+
+    __slots__ = ("_text",)
+
+    @property
+    def text(self) -> str:
+        """The canonical JSON text."""
+        try:
+            return self._text
+        except AttributeError:
+            self._text: str = canonical(dict(self))
+            return self._text
+
+
+def canonical_object(parts: Mapping[str, Json]) -> str:
+    """The canonical JSON text of a mapping, for which that of a `Fixed` among its values is not written anew."""
+    return "{" + ",".join([f"{_string(name)}:{_written(parts[name])}" for name in sorted(parts)]) + "}"
+
+
+def _written(value: Json) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, Fixed):
+        return value.text
+    return "null" if value is None else canonical(value)
 
 
 def _plain(value: object) -> Json:
@@ -408,6 +441,7 @@ def _plain(value: object) -> Json:
     raise TypeError(f"{type(value).__name__} has no canonical form")
 
 
+_string = json.encoder.encode_basestring_ascii
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False, default=_plain).encode
 
 
@@ -416,19 +450,21 @@ def response_key(*, case_id: str, question: Question, system: Mapping[str, Json]
 
     The system's name in the study is not in it, so two studies share what is the same.
     """
-    return digest(
-        {
-            "response": 1,
-            "case": case_id,
-            "messages": list(question.messages),
-            "options": dict(question.options),
-            "schema": question.schema,
-            "fields": dict(question.fields),
-            "recorded": question.recorded,
-            "system": dict(system),
-            "trial": question.trial,
-            "wave": wave,
-        }
+    return digest_of(
+        canonical_object(
+            {
+                "response": 1,
+                "case": case_id,
+                "messages": question.messages,
+                "options": question.options,
+                "schema": question.schema,
+                "fields": question.fields,
+                "recorded": question.recorded,
+                "system": system,
+                "trial": question.trial,
+                "wave": wave,
+            }
+        )
     )
 
 
@@ -437,12 +473,6 @@ def grade_key(grader: Grader, item: Item, *, repeat: int = 0) -> str:
 
     Two cases never share a grade, even where their answers are the same text.
     """
-    return digest(
-        {
-            "grade": 1,
-            "case": item.case_id,
-            "shown": dict(grader.shown(item)),
-            "grader": dict(grader.identity()),
-            "repeat": repeat,
-        }
-    )
+    shown = canonical_object(grader.shown(item))
+    case, identity = _string(item.case_id), _written(grader.identity())
+    return digest_of(f'{{"case":{case},"grade":1,"grader":{identity},"repeat":{repeat},"shown":{shown}}}')

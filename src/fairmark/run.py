@@ -9,7 +9,7 @@ from typing import Any
 
 from fairmark import calls
 from fairmark.providers import question
-from fairmark.records import Answer, Failure, Provider, Response, Slot, response_key
+from fairmark.records import Answer, Failure, Fixed, Provider, Response, Slot, response_key
 from fairmark.store import Store
 from fairmark.study import Study, SystemSpec
 
@@ -22,7 +22,7 @@ def slots(study: Study, specs: Mapping[str, SystemSpec], *, wave: str) -> Iterat
     """
     cases = list(study.cases)
     random.Random(f"{study.name}/{wave}").shuffle(cases)
-    identities = {name: spec.identity() for name, spec in specs.items()}
+    identities = {name: Fixed(spec.identity()) for name, spec in specs.items()}
     for case in cases:
         for name, spec in specs.items():
             for trial in range(1, study.trials + 1):

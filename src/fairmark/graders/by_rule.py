@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 from fairmark.graders.checks import Check, Finding
 from fairmark.graders.labels import clip, label_of, storable
 from fairmark.graders.quotes import locate
-from fairmark.records import Answer, Failure, Item, Json, Question, Verdict
+from fairmark.records import Answer, Failure, Fixed, Item, Json, Question, Verdict
 from fairmark.rubric import CANNOT_TELL, Criterion
 
 
@@ -31,6 +31,26 @@ class CheckGrader:
     package: str = ""  # name and version of the package that brought it
     kind: Literal["check"] = "check"
     rater: str = ""
+    _labels: Fixed = field(init=False, repr=False, compare=False)
+    _identity: Fixed = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        set_once = object.__setattr__  # both are part of the key of every grade
+        set_once(self, "_labels", Fixed(_labels(self.on)))
+        set_once(
+            self,
+            "_identity",
+            Fixed(
+                kind="check",
+                check=self.check_kind,
+                version=self.check.version,
+                value=self.value_named,
+                options=dict(self.options),
+                cuts=list(self.cuts) if self.cuts is not None else None,
+                code=self.code,
+                package=self.package,
+            ),
+        )
 
     @property
     def criterion(self) -> str:
@@ -49,7 +69,7 @@ class CheckGrader:
     def shown(self, item: Item) -> Mapping[str, Json]:
         """The parts of the item that the check declares, and the labels it chooses from. It reads no anchors, no guidance."""
         parts = self.parts
-        seen: dict[str, Json] = {"labels": _labels(self.on)}
+        seen: dict[str, Json] = {"labels": self._labels}
         if "output" in parts:
             seen["output"] = item.output
         if "input" in parts:
@@ -61,16 +81,7 @@ class CheckGrader:
         return seen
 
     def identity(self) -> Mapping[str, Json]:
-        return {
-            "kind": "check",
-            "check": self.check_kind,
-            "version": self.check.version,
-            "value": self.value_named,
-            "options": dict(self.options),
-            "cuts": list(self.cuts) if self.cuts is not None else None,
-            "code": self.code,
-            "package": self.package,
-        }
+        return self._identity
 
     def ask(self, item: Item) -> Question | None:
         return None

@@ -7,6 +7,7 @@ to response, so that no level profits from its place.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,10 +16,24 @@ from fairmark.graders.labels import clip, number_label, of_numbers, offered
 from fairmark.graders.quotes import defused, locate
 from fairmark.graders.reading import Unreadable, confidence_of, read_answer
 from fairmark.graders.settings import Setting
-from fairmark.records import Answer, Failure, Item, Json, Message, Question, Verdict, digest, plain_text
+from fairmark.records import (
+    Answer,
+    Failure,
+    Fixed,
+    Item,
+    Json,
+    Message,
+    Question,
+    Verdict,
+    canonical,
+    canonical_object,
+    digest_of,
+    plain_text,
+)
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion
 from fairmark.study import ModelSpec
 
+REMEMBERED = 256  # items whose text is not written anew when their answers are read
 PROMPT_VERSION = 1  # raised with every change to the texts below
 
 INSTRUCTIONS = "You mark a response on one question, by its content alone, not its length or tone of confidence."
@@ -44,6 +59,16 @@ class LlmGrader:
     repeat: int = 0
     kind: Literal["llm"] = "llm"
     rater: str = ""
+    _wording: Fixed = field(init=False, repr=False, compare=False)
+    _identity: Fixed = field(init=False, repr=False, compare=False)
+    _seen: dict[int, tuple[Item, str]] = field(init=False, repr=False, compare=False)  # the latest items, and what is drawn from
+
+    def __post_init__(self) -> None:
+        set_once = object.__setattr__
+        set_once(self, "_wording", Fixed(self.on.wording()))
+        named = {"kind": "llm", "model": self.model.identity(), "prompt": self.prompt, "options": dict(self.options)}
+        set_once(self, "_identity", Fixed(named | {"version": PROMPT_VERSION}))
+        set_once(self, "_seen", {})
 
     @property
     def criterion(self) -> str:
@@ -54,16 +79,10 @@ class LlmGrader:
         return replace(self, repeat=repeat)
 
     def shown(self, item: Item) -> Mapping[str, Json]:
-        return {"input": list(item.input), "output": item.output, "reference": item.reference, "criterion": self.on.wording()}
+        return {"input": list(item.input), "output": item.output, "reference": item.reference, "criterion": self._wording}
 
     def identity(self) -> Mapping[str, Json]:
-        return {
-            "kind": "llm",
-            "model": self.model.identity(),
-            "prompt": self.prompt,
-            "options": dict(self.options),
-            "version": PROMPT_VERSION,
-        }
+        return self._identity
 
     def level_order(self, item: Item) -> tuple[str, ...]:
         """The levels in the order in which they are offered for this item.
@@ -188,17 +207,27 @@ class LlmGrader:
         return tuple(name for name in offered(self.on) if name in WAYS_OUT)
 
     def _digest(self, item: Item, use: str) -> str:
-        return digest([use, item.case_id, dict(self.shown(item)), dict(self.identity())])
+        """SHA-256 of a use, the case, all that is shown and the grader."""
+        found = self._seen.get(id(item))
+        if found is None or found[0] is not item:
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            rest = f"{canonical(item.case_id)},{canonical_object(self.shown(item))},{self._identity.text}"
+            found = self._seen[id(item)] = (item, rest)
+        return digest_of(f"[{canonical(use)},{found[1]}]")
 
 
 MAX_TOKENS = 400
+ALPHABET = string.ascii_lowercase
 
 
 def _letters(hexadecimal: str) -> str:
     """28 small letters of a digest: letters cost a model fewer tokens than hexadecimal digits."""
     number = int(hexadecimal[:40], 16)
     letters = []
-    for _ in range(28):
-        number, place = divmod(number, 26)
-        letters.append(chr(ord("a") + place))
+    for _ in range(4):
+        number, seven = divmod(number, 26**7)
+        for _ in range(7):
+            seven, place = divmod(seven, 26)
+            letters.append(ALPHABET[place])
     return "".join(letters)
