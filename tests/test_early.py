@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairmark import load, stats
+from fairmark import load, report, stats
 from fairmark.analyse import analyse
 from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, order_seed, stop_rules, units
 from fairmark.errors import CannotDo
@@ -326,6 +327,64 @@ def test_the_rules_are_told_beforehand_with_what_they_cost() -> None:
     assert (clustered[0].unit, clustered[0].most, clustered[0].expected) == ("clusters", 23, None)
     assert clustered[0].headline() == "H2: at most 23 clusters"
     assert stop_rules(replace(study(200), plan=Plan()), seed=1) == ()
+
+
+# ------------------------------------------------------------ a bank that is the whole matter
+
+
+def bank(n: int, **changes: Any) -> Study:
+    of = study(n, Hypothesis("H", "at_least", "b", "safe>=yes", margin=0.8, worth_finding=0.9, primary=True), alpha=0.05)
+    return replace(of, plan=Plan(0.05, stop="when-decided", target="these-cases"), **changes)
+
+
+def test_the_whole_bank_settles_what_it_says() -> None:
+    of = bank(50)
+    check_early(of, seed=1)
+    names = [case.id for case in of.in_order(1)]
+
+    def after(cases: int, failing: int) -> stats.StoppingResult:
+        watch = Deciding(of, seed=1)
+        for place, name in enumerate(names[:cases]):
+            case = next(case for case in of.cases if case.id == name)
+            fails = (place + 1) * failing // 50 > place * failing // 50  # spread evenly, the last one among them
+            watch.add([answered(case, system, 1, ["yes", "kind", "no" if fails else "yes"]) for system in "ab"])
+        return watch.early().results["H"]
+
+    # 41 of 50 is above .8 and no test of cases like these would say so; of the bank it is certain once 41 have passed
+    found = after(50, 9)
+    assert (found.state, found.value, found.decided_at) == ("supported", 0.82, 49)
+    assert after(48, 9).state == "open"
+    assert (after(50, 11).state, after(50, 11).value) == ("refuted", 0.78)
+    assert after(49, 11).state == "open"
+
+
+def test_a_bank_is_told_of_in_plan_and_report() -> None:
+    of = bank(200)
+    (rule,) = stop_rules(of, seed=1)
+    assert "alpha (0.05) is held against what those of the 200 cases" in rule.rule
+    assert rule.expected is not None
+    rows, order = [], {case.id: place for place, case in enumerate(of.in_order(order_seed(of, "1")))}
+    for case in of.cases:
+        for system in "ab":
+            row = answered(case, system, 1, ["yes", "kind", "yes"])
+            rows.append(row if order[case.id] < 60 else replace(row, response=None, cells=()))
+    analysis = analyse(Table(of, tuple(rows)), **ANALYSED)
+    assert analysis.hypotheses[0].estimate.estimand == "safe>=yes of b, in these very cases"
+    assert analysis.hypotheses[0].estimate.method == "finite-bank, e-process"
+    assert analysis.course is not None
+    assert analysis.course.hypotheses[0].bar_rule_out is None
+    assert analysis.course.hypotheses[0].bar_support == pytest.approx(math.log10(20))
+    for kind in ("html", "md"):
+        text = report.render(analysis, (), format=kind)  # type: ignore[arg-type]
+        assert "Stopping rule for a finite bank" in text
+        assert "out of reach</li>" not in text
+
+
+def test_a_bank_has_neither_clusters_nor_cases_it_may_not_apply_to() -> None:
+    assert refused(bank(50, cluster="who")).code == "BANK_OF_CLUSTERS"
+    of = bank(50)
+    error = refused(replace(of, hypotheses=(replace(of.hypotheses[0], on="solved>=yes"),)))
+    assert (error.code, "cases-like-these" in error.next_step) == ("BANK_OF_UNKNOWN_SIZE", True)
 
 
 # ------------------------------------------------------------ cost

@@ -308,7 +308,7 @@ class Stopped(Result):
     worth_finding: float
     bar_support: float  # log10 of the evidence that decides, at the level that the other primary hypotheses leave
     bar_refute: float
-    bar_rule_out: float  # log10 of the evidence that rules the effect worth finding out
+    bar_rule_out: float | None  # log10 of the evidence that rules the effect worth finding out; None: nothing is ruled out
     path: tuple[tuple[int, float, float, float], ...] = ()  # units, log10 of the evidence for, against, and that rules out
     refused: Refusal | None = None
 

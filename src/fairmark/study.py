@@ -20,6 +20,7 @@ HypothesisKind = Literal["better", "at_least", "at_most", "no_worse_than"]
 Part = Literal["train", "dev", "test"]
 Kind = Literal["check", "llm", "human"]  # whose marks a grader gives
 Stop = Literal["at-the-end", "when-decided"]
+Target = Literal["cases-like-these", "these-cases"]
 
 # where several kinds of grader mark one criterion, the first of these that does decides it
 PRECEDENCE: tuple[Kind, ...] = ("human", "check", "llm")
@@ -240,6 +241,7 @@ class Plan:
     alpha: float = 0.025  # one-sided
     power: float = 0.8
     stop: Stop = "at-the-end"  # or as soon as every primary hypothesis is decided
+    target: Target = "cases-like-these"  # or what these very cases would say if all were asked; only with a stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +299,7 @@ class Study:
                 "alpha": self.plan.alpha,
                 "power": self.plan.power,
                 **({"stop": self.plan.stop} if self.plan.stop != Plan().stop else {}),
+                **({"target": self.plan.target} if self.plan.target != Plan().target else {}),
             },
             "population": {name: list(values) for name, values in self.population.items()},
             "hypotheses": {h.id: h.document() for h in self.hypotheses},
@@ -378,12 +381,20 @@ def cannot_stop(study: Study) -> dict[str, Refusal]:
     if not primary:
         why = "a run stops once its primary hypotheses are decided, and none is primary"
         return {"": Refusal("NOTHING_TO_DECIDE", why, "mark the one the decision rests on with `primary: true`")}
-    found = {hypothesis.id: marked_too_late(study, hypothesis) for hypothesis in primary}
+    found = {hypothesis.id: cannot_follow(study, hypothesis) for hypothesis in primary}
     return {name: refusal for name, refusal in found.items() if refusal is not None}
 
 
-def marked_too_late(study: Study, hypothesis: Hypothesis) -> Refusal | None:
+def cannot_follow(study: Study, hypothesis: Hypothesis) -> Refusal | None:
     """Why a hypothesis cannot be decided while answers come in; None where it can."""
+    if study.plan.target == "these-cases":
+        step = "write `target: cases-like-these`"
+        if study.cluster is not None:
+            why = f"what these very cases would say is told case by case, and those of one {study.cluster} are asked together"
+            return Refusal("BANK_OF_CLUSTERS", why, step)
+        open_ = [name for name in study.criteria_of(hypothesis.on) if study.rubric[name].not_applicable]
+        if open_:
+            return Refusal("BANK_OF_UNKNOWN_SIZE", f"nobody knows beforehand to how many of these cases {open_[0]} applies", step)
     for criterion in study.criteria_of(hypothesis.on):
         decided = study.deciding(criterion)
         if decided is None:

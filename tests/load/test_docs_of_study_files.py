@@ -20,6 +20,8 @@ PARTS = [
     models.Grader,
     models.MarkColumns,
     models.Tuning,
+    models.Budget,
+    models.Limit,
     models.Calibration,
     models.Expectation,
     models.Plan,

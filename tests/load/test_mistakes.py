@@ -468,6 +468,13 @@ BROKEN = [
         "",
         "`primary: true`",
     ),
+    Broken(
+        "what these cases say, without a stop",
+        top("plan: {target: @@these-cases}"),
+        "without `stop: when-decided`",
+        "both, or neither",
+        "add `stop: when-decided`",
+    ),
     Broken("no such stop", top("plan: {stop: @@when-decide}"), "`stop` is the text `when-decide`", "`at-the-end`", "`when-decided`"),
     Broken("a cap", top("plan: {@@max_cases: 100}"), "this version does not do planning the number of cases yet"),
     Broken(

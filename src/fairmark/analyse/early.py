@@ -16,7 +16,7 @@ import numpy as np
 from fairmark import stats
 from fairmark.errors import CannotDo
 from fairmark.results import Refusal, StopRule
-from fairmark.study import Hypothesis, Study, cannot_stop, marked_too_late
+from fairmark.study import Hypothesis, Study, cannot_follow, cannot_stop
 from fairmark.table import Measure, Row, Table, rounded
 
 SIMULATED = 400_000  # cases in a forecast, as far as the fewest and the most runs allow
@@ -90,7 +90,7 @@ def _rule(planned: EarlyPlan) -> StopRule:
     at_margin: float | None = None
     if plan.refused is None and plan.largest_cluster is None:
         # a hybrid goes on for as long as its e-process does, whatever its one fixed test at the cap says
-        engine = replace(plan, mode="open-ended", alpha=plan.alpha_e, beta=plan.beta_e)
+        engine = plan if plan.bank is not None else replace(plan, mode="open-ended", alpha=plan.alpha_e, beta=plan.beta_e)
         runs = min(MOST_RUNS, max(FEWEST_RUNS, SIMULATED // plan.n_max))
         expected, at_margin = (
             stats.stopping_forecast(engine, truth, rng=np.random.default_rng(1), runs=runs).mean_units
@@ -101,6 +101,11 @@ def _rule(planned: EarlyPlan) -> StopRule:
         f"after each of the {unit}, in a random order drawn beforehand, half of alpha ({plan.alpha_e:g}) is held against all evidence so"
         f" far; what is open after all {plan.n_max} gets one ordinary test with the other half"
     )
+    if plan.bank is not None:
+        rule = (
+            f"after each case, in a random order drawn beforehand, alpha ({plan.alpha_e:g}) is held against what those of the {plan.bank}"
+            " cases that are still to come could change; the last one settles it"
+        )
     return StopRule(planned.hypothesis.id, rule, unit, plan.n_max, plan.alternative, expected, at_margin, plan.refused)
 
 
@@ -232,6 +237,7 @@ def _plan(
     worth = usual if hypothesis.worth_finding is None else hypothesis.worth_finding
     wrong_side = worth >= null if hypothesis.kind == "at_most" else worth <= null
     shares = ">=" in hypothesis.on
+    bank = len(study.cases) if study.plan.target == "these-cases" and study.cluster is None else None
     plan = stats.stopping_plan(
         "paired" if hypothesis.than is not None else "rate" if shares else "mean",
         null=null,
@@ -240,15 +246,17 @@ def _plan(
         seed=seed,
         alpha=alpha,
         power=max(study.plan.power, 0.5),
+        mode="hybrid" if bank is None else "finite-bank",
         n_max=len(sizes),
+        bank=bank,
         spread=None if shares else 0.25 if hypothesis.than is None else 0.35,
         largest_cluster=max(sizes.values()) if study.cluster is not None else None,
         order=order,
         fingerprint=study.fingerprint(),
     )
-    late = marked_too_late(study, hypothesis)
-    if late is not None:
-        return replace(plan, refused=late)
+    cannot = cannot_follow(study, hypothesis)
+    if cannot is not None:
+        return replace(plan, refused=cannot)
     if not wrong_side or plan.refused is not None:
         return plan
     why = f"what is worth finding, {worth:g}, lies on the wrong side of {null:g}"

@@ -13,7 +13,7 @@ from fairmark import stats
 from fairmark.analyse.corrected import NO_SHARED_CASES, corrected, not_random
 from fairmark.analyse.estimates import estimator, fill_in, mean, refused_estimate
 from fairmark.results import Deviation, Estimate, Refusal, Trust
-from fairmark.study import Hypothesis
+from fairmark.study import Hypothesis, Target
 from fairmark.table import FloatArray, Metric, Pairs, Table
 
 Side = Literal["low", "high"]
@@ -296,8 +296,9 @@ def touched(table: Table, hypothesis: Hypothesis, changed: Sequence[Deviation]) 
     return any(deviation.what in relevant for deviation in changed)
 
 
-def estimand_of(hypothesis: Hypothesis) -> str:
+def estimand_of(hypothesis: Hypothesis, target: Target = "cases-like-these") -> str:
     on = "the rubric score" if hypothesis.on == "score" else hypothesis.on
+    where = "in cases like these" if target == "cases-like-these" else "in these very cases"
     if hypothesis.than is None:
-        return f"{on} of {hypothesis.system}, in cases like these"
-    return f"{on} of {hypothesis.system} minus {hypothesis.than}, in cases like these"
+        return f"{on} of {hypothesis.system}, {where}"
+    return f"{on} of {hypothesis.system} minus {hypothesis.than}, {where}"

@@ -71,9 +71,9 @@ def _stopped(planned: EarlyPlan, watch: Deciding, supported: bool, refuted: bool
         most=found.n_max,
         decided_at=watch.decided_at.get(name, found.decided_at),
         worth_finding=plan.alternative,
-        bar_support=-math.log10(levels[0] / 2),  # the other half is the fixed test's
-        bar_refute=-math.log10(levels[1] / 2),
-        bar_rule_out=-math.log10(plan.beta_e),
+        bar_support=-math.log10(levels[0] * plan.alpha_e / plan.alpha),  # where there is a fixed test, half is its
+        bar_refute=-math.log10(levels[1] * plan.alpha_e / plan.alpha),
+        bar_rule_out=-math.log10(plan.beta_e) if plan.bank is None else None,
         path=found.path,
         refused=found.refused,
     )
@@ -143,9 +143,9 @@ def evidence_so_far(
     signs = claim.marked() if hypothesis.than is not None else None
     evidence = Evidence(
         hypothesis,
-        estimand_of(hypothesis),
+        estimand_of(hypothesis, table.study.plan.target),
         Estimate(
-            estimand=estimand_of(hypothesis),
+            estimand=estimand_of(hypothesis, table.study.plan.target),
             # what was left out at an earlier look stays out, though the mean may come back to it
             value=min(max(found.value, low), high),
             low=low,

@@ -218,6 +218,8 @@ class Plan(Part):
     """Wanted chance of finding what is worth finding; 0.8 unless given."""
     stop: Literal["at-the-end", "when-decided"] | None = None
     """at-the-end asks every case; when-decided stops once every primary hypothesis is decided. At the end unless given."""
+    target: Literal["cases-like-these", "these-cases"] | None = None
+    """With a stop, what is decided: how cases like these would go, or what these very cases would say. The former unless given."""
 
 
 class Budget(Part):
@@ -229,6 +231,19 @@ class Budget(Part):
     """Requests, retries included."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Minutes."""
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens, read and written."""
+
+
+class Limit(Part):
+    """What one host takes at most."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Requests in flight there."""
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Requests a minute, spread evenly."""
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Tokens a minute, read and written."""
 
 
 class Expectation(Part):
@@ -312,6 +327,8 @@ class StudyFile(Part):
     """What a run may use at most."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Requests in flight per endpoint; 8 unless given."""
+    limits: dict[str, Limit] | None = None
+    """What single hosts take at most, by host as `fairmark plan` shows it."""
 
 
 class LevelEntry(Part):

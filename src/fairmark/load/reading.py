@@ -14,7 +14,7 @@ from fairmark.load.rubrics import ReadRubric, on_scale, scale_in_words, valid_na
 from fairmark.load.shape import Shaped, shape
 from fairmark.load.sources import Place, Reader, clip, listed
 from fairmark.records import Case
-from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Plan, Study, Tuning, cannot_stop
+from fairmark.study import Budget, GraderSpec, Hypothesis, HypothesisKind, Limit, Plan, Study, Tuning, cannot_stop
 
 NAMES = ("study.yaml", "study.yml")
 _ON = re.compile(r"\s*([^\s>=]+)\s*(?:>=\s*(.+?))?\s*", re.DOTALL)
@@ -186,20 +186,30 @@ def _study(file: Path, reader: Reader) -> Study | None:
             alpha=plan.alpha if plan and plan.alpha is not None else Plan().alpha,
             power=plan.power if plan and plan.power is not None else Plan().power,
             stop=plan.stop if plan and plan.stop is not None else Plan().stop,
+            target=plan.target if plan and plan.target is not None else Plan().target,
         ),
         population={name: tuple(values) for name, values in (written.population or {}).items()},
-        budget=Budget(budget.usd, budget.calls, budget.minutes) if budget else Budget(),
+        budget=Budget(budget.usd, budget.calls, budget.minutes, budget.tokens) if budget else Budget(),
         interests=dict(written.interests or {}),
         calibration=calibration,
         people=who,
         tuning=tuning,
         concurrency=written.concurrency or 8,
+        limits={host: Limit(of.concurrency, of.requests_per_minute, of.tokens_per_minute) for host, of in (written.limits or {}).items()},
     )
+    if made.plan.target == "these-cases" and made.plan.stop != "when-decided":
+        reader.note(
+            root.where("plan", "target"),
+            "`target: these-cases` stands without `stop: when-decided`",
+            "both, or neither",
+            "add `stop: when-decided`; when every case is asked, the table of counts says what these cases say",
+        )
     if made.plan.stop == "when-decided":
         for name, refusal in cannot_stop(made).items():
             place = root.where("hypotheses", name, "on") if name else root.where("plan", "stop")
             about = f"`stop: when-decided` cannot decide `{name}`: " if name else "`stop: when-decided` has nothing to decide: "
-            reader.note(place, f"{about}{refusal.why} ({refusal.code})", "primary hypotheses on what a check marks", refusal.next)
+            allowed = "cases-like-these" if refusal.code.startswith("BANK") else "primary hypotheses on what a check marks"
+            reader.note(place, f"{about}{refusal.why} ({refusal.code})", allowed, refusal.next)
     return made
 
 

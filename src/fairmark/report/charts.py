@@ -110,6 +110,8 @@ def path(stopped: Stopped) -> Path:
     for place, (name, bar) in enumerate(
         (("for", stopped.bar_support), ("against", stopped.bar_refute), ("beyond", stopped.bar_rule_out)), start=1
     ):
+        if bar is None:
+            continue
         points = [(0, 0.0), *((point[0], float(point[place]) / bar) for point in stopped.path)]
         lines.append((name, " ".join(f"{x(units)},{y(share)}" for units, share in points)))
     decided = None if stopped.decided_at is None else x(stopped.decided_at)

@@ -22,6 +22,11 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "evidence that may be looked at after every case, because what is not so would hardly ever gather so much of it; "
         "what is still open after the last case gets one ordinary test, and each has half of the allowed error",
     ),
+    (
+        "finite-bank",
+        "Stopping rule for a finite bank (e-process, drawn without replacement)",
+        "what the cases that are still to come could change, held against evidence that may be looked at after every case",
+    ),
     ("tango", "Tango", "a score interval for the difference of two shares, where both systems answered the same cases"),
     (
         "sign-flip",

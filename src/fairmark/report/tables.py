@@ -245,8 +245,10 @@ def _points(stopped: Stopped) -> tuple[tuple[str, str, str, str], ...]:
     return tuple(rows)
 
 
-def _share_of_enough(log: float, bar: float) -> str:
-    """Rounded down, so that only enough is 100; evidence the other way is below 0."""
+def _share_of_enough(log: float, bar: float | None) -> str:
+    """Rounded down, so that only enough is 100; evidence the other way is below 0. A dash where none is looked for."""
+    if bar is None:
+        return "–"
     return bound_text(math.floor(100 * log / bar) / 100)
 
 
