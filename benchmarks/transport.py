@@ -2,7 +2,7 @@
 
 Sends chat completions to the stub (`benchmarks/stub.py`) from one core, with the stub on another, through each client on
 asyncio and on uvloop, and through fairmark's own provider with all that it does: building the body, sending, reading,
-parsing, taking secrets out, pricing. Every figure comes from a process of its own; the median round by processor time
+parsing, taking secrets out, asking for a price. Every figure comes from a process of its own; the median round by processor time
 counts. Compare the ratios within one run: other work on the machine slows everything.
 
     python benchmarks/transport.py                  # what is not installed (aiohttp, pyreqwest, uvloop) is left out
@@ -35,6 +35,7 @@ from benchmarks.stub import pin, running  # noqa: E402
 One = Callable[[int], Awaitable[None]]
 Run = Callable[[One], Awaitable[None]]
 SHAPES = ((0.0, 100), (0.05, 100), (0.05, 1000))  # seconds that the stub waits, requests in flight
+ENDINGS = 20
 CLIENTS = ("fairmark", "wire", "aiohttp", "pyreqwest")
 WHAT = {
     "fairmark": "fairmark's provider, all it does",
@@ -222,15 +223,12 @@ def compare(rounds: int, requests: int) -> None:
     print(f"client on core 0, stub on core 1, {requests:,} requests, {rounds} rounds; load {os.getloadavg()[0]:.1f} before")
     loops = ["asyncio", *(["uvloop"] if names["uvloop"] else [])]
     pairs = [(client, loop) for client in CLIENTS if client not in names or names[client] for loop in loops]
-    died: dict[tuple[str, str], list[str]] = {}
     for delay, in_flight in SHAPES:
         with running(delay) as stub:
             found: dict[tuple[str, str], list[dict[str, Any]]] = {pair: [] for pair in pairs}
             for _ in range(rounds):
                 for pair in pairs:
-                    figures = once(*pair, stub.url, in_flight, requests)
-                    found[pair].append(figures)
-                    died.setdefault(pair, []).extend([figures["died"]] if figures["died"] else [])
+                    found[pair].append(once(*pair, stub.url, in_flight, requests))
         median = {pair: sorted(each, key=lambda one: float(one["cpu"]))[len(each) // 2] for pair, each in found.items()}
         base = median["fairmark", "asyncio"]["cpu"]
         ideal = f", ideal {in_flight / delay:,.0f} requests/s" if delay else ""
@@ -244,11 +242,11 @@ def compare(rounds: int, requests: int) -> None:
     print("\nthe address /a/%2E%2E/b, which a case's `..` becomes, is sent as")
     for client in dict.fromkeys(client for client, _ in pairs if client != "fairmark"):
         print(f"  {WHAT[client]:34} {_child('--address', client).stdout.strip()}")
-    for (client, loop), ends in died.items():
-        if ends:
-            print(
-                f"\n{client} on {loop}: {len(ends)} of {rounds * len(SHAPES)} processes died at their end ({', '.join(sorted(set(ends)))})"
-            )
+    print(f"\nof {ENDINGS} processes that send 1,500 requests and end, so many die at their end")
+    with running(0.0) as stub:
+        for client in dict.fromkeys(client for client, _ in pairs if client != "fairmark"):
+            ends = [end for _ in range(ENDINGS) if (end := once(client, "asyncio", stub.url, 50, 1500)["died"])]
+            print(f"  {WHAT[client]:34} {len(ends)} {' '.join(sorted(set(ends)))}".rstrip())
 
 
 def main() -> None:

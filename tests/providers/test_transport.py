@@ -14,6 +14,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from benchmarks.stub import running
+from benchmarks.transport import once
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -479,6 +481,13 @@ def test_connections_are_spread_over_the_addresses_of_a_host_that_is_asked_for_o
     asyncio.run(run())
     assert asked == ["models.invalid"]
     assert sorted(reached) == ["127.0.0.2"] * 5 + ["127.0.0.3"] * 5
+
+
+def test_the_benchmark_asks_and_checks_what_comes_back() -> None:
+    with running(0.0, core=None) as stub:
+        figures = [once(client, "asyncio", stub.url, 5, 40) for client in ("fairmark", "wire", "aiohttp")]
+        assert stub.counters()["requests"] == 3 * (5 + 40)
+    assert all(each["cpu"] > 0 and each["megabytes"] > 1 and each["died"] is None for each in figures)
 
 
 # ------------------------------------------------------------------ TLS and proxies
