@@ -375,7 +375,7 @@ def test_a_bank_is_told_of_in_plan_and_report() -> None:
     assert analysis.course.hypotheses[0].bar_rule_out is None
     assert analysis.course.hypotheses[0].bar_support == pytest.approx(math.log10(20))
     for kind in ("html", "md"):
-        text = report.render(analysis, (), format=kind)  # type: ignore[arg-type]
+        text = report.render(analysis, (), format=kind)
         assert "Stopping rule for a finite bank" in text
         assert "out of reach</li>" not in text
 
