@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,12 +17,10 @@ def slots(study: Study, specs: Mapping[str, SystemSpec], *, wave: str) -> Iterat
     """Every planned response in the recorded random order: case by case, all systems of a case together.
 
     `specs` are the systems with their local models resolved. The order depends on the study's name and the wave
-    alone, so that adding a case or changing a prompt leaves the rest in place.
+    alone, so that adding a case or changing a prompt leaves the rest in place; the cases of a cluster are together.
     """
-    cases = list(study.cases)
-    random.Random(f"{study.name}/{wave}").shuffle(cases)
     identities = {name: Fixed(spec.identity()) for name, spec in specs.items()}
-    for case in cases:
+    for case in study.in_order(f"{study.name}/{wave}"):
         for name, spec in specs.items():
             for trial in range(1, study.trials + 1):
                 asked = question(spec, case, trial=trial)

@@ -20,7 +20,6 @@ PARTS = [
     models.Grader,
     models.MarkColumns,
     models.Tuning,
-    models.Budget,
     models.Limit,
     models.Calibration,
     models.Expectation,

@@ -268,6 +268,7 @@ class Workbench:
         from fairmark import calls
 
         pool = _Pool(self)
+        self._known_hosts()
         planned = len(self.study.cases) * len(self.systems) * self.study.trials if first is None else 0
         asking = Asking(
             store=self.store,
@@ -622,6 +623,19 @@ class Workbench:
         if isinstance(spec, ModelSpec):
             return providers.connect_model(spec, env=self.env, folder=self.study.folder, notify=self._notify)
         return providers.connect(spec, env=self.env, folder=self.study.folder, notify=self._notify)
+
+    def _known_hosts(self) -> None:
+        """`Mistake` for limits of a host that nothing is sent to."""
+        if self.study.limits:
+            from fairmark.providers import destination
+
+            models = [spec.model for spec in self.study.graders.values() if spec.model is not None]
+            hosts = {destination(spec, self.env).host for spec in (*self.systems.values(), *models)}
+            if unknown := [host for host in self.study.limits if host not in hosts]:
+                raise Mistake.in_call(
+                    f"`limits` names {', '.join(f'`{host}`' for host in unknown)}, and nothing is sent there",
+                    allowed=", ".join(sorted(hosts)),
+                )
 
     def _affordable(self, budget: Budget, outlook_of: Callable[[], Outlook]) -> None:
         """Refuses a money cap where a price is unknown, before anything is spent."""
