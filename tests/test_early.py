@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairmark import load, report, stats
-from fairmark.analyse import analyse
+from fairmark.analyse import Frozen, analyse
 from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, order_seed, stop_rules, units
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Case, Failure, Grade, Message, Response
@@ -475,6 +475,29 @@ def test_the_interval_is_the_one_that_the_stop_allows_for() -> None:
         assert result.estimate.low is not None
         assert (result.estimate.low > result.margin) == (result.p_support <= result.alpha_support)
     assert two.hypotheses[0].wins == 30
+
+
+def test_when_it_was_decided_agrees_with_the_verdicts_by_holms_levels() -> None:
+    # the second hypothesis alone is weak: it is decided at the level that the first one leaves once it is supported
+    of = study(200, replace(HYPOTHESES[1], margin=0.3), replace(HYPOTHESES[1], id="H9", margin=0.72, worth_finding=0.95), alpha=0.05)
+    for cases in range(9, 24):
+        analysis = analyse(asked_in_order(of, cases), **ANALYSED)
+        assert analysis.course is not None
+        for result, stopped in zip(analysis.hypotheses, analysis.course.hypotheses, strict=True):
+            assert (result.verdict == "supported") == (stopped.state == "supported")
+            assert (stopped.decided_at is None) == (stopped.state == "open")
+            assert result.alpha_support is not None
+            assert stopped.bar_support == pytest.approx(-math.log10(result.alpha_support / 2))
+        assert analysis.course.stopped == all(result.verdict == "supported" for result in analysis.hypotheses)
+    watch = deciding(asked_in_order(of, 23), seed="early/1")
+    assert watch.stop
+    exploratory = Frozen({**of.document(), "plan": {"alpha": 0.05, "power": 0.8}}, "f" * 64, 1)
+    again = analyse(asked_in_order(of, 23), frozen=exploratory, wave="1", at=1)
+    assert again.course is not None
+    assert [result.exploratory for result in again.hypotheses] == [True, True]
+    assert all(
+        (r.verdict == "supported") == (s.state == "supported") for r, s in zip(again.hypotheses, again.course.hypotheses, strict=True)
+    )
 
 
 def test_a_run_that_is_not_decided_goes_on() -> None:

@@ -65,6 +65,10 @@ def analyse(
         criteria = [criterion_so_far(result, table) for result in criteria]
         names = {row.case.id for row in needed.rows}
         tried = replace(study, cases=tuple(case for case in study.cases if case.id in names))
+    hypotheses = tuple(
+        _with_raters(result, raters.get(result.on.partition(">=")[0].strip()))
+        for result in hypothesis_results(table, trust, changed, planned=frozen is not None, watch=watch)
+    )
     return Analysis(
         study=study.name,
         question=study.question,
@@ -80,10 +84,7 @@ def analyse(
         confidence_level=level,
         systems=tuple(systems),
         criteria=tuple(criteria),
-        hypotheses=tuple(
-            _with_raters(result, raters.get(result.on.partition(">=")[0].strip()))
-            for result in hypothesis_results(table, trust, changed, planned=frozen is not None, watch=watch)
-        ),
+        hypotheses=hypotheses,
         groups=group_results(needed, level),
         trust=tuple(trust),
         deviations=changed,
@@ -92,7 +93,7 @@ def analyse(
         marked_by=marked_by(needed),
         interests=dict(study.interests),
         rubric=study.rubric.criteria,
-        course=course(table, watch, seed) if watch is not None else None,
+        course=course(table, watch, hypotheses, seed) if watch is not None else None,
         version=__version__,
         head=head,
     )

@@ -15,7 +15,7 @@ from functools import cache
 from fairmark import stats
 from fairmark.analyse.early import Deciding, EarlyPlan
 from fairmark.analyse.evidence import Evidence, Side, design_of, estimand_of, evidence_for, touched, without_a_figure
-from fairmark.results import Course, CriterionResult, Deviation, Estimate, Refusal, Stopped, StopState, SystemResult, Trust
+from fairmark.results import Course, CriterionResult, Deviation, Estimate, HypothesisResult, Refusal, Stopped, SystemResult, Trust
 from fairmark.study import Hypothesis
 from fairmark.table import Table
 
@@ -32,22 +32,16 @@ def asked(table: Table, watch: Deciding | None) -> Table:
     return replace(table, rows=tuple(row for row in table.rows if row.response is not None))
 
 
-def course(table: Table, watch: Deciding, seed: str) -> Course:
-    """What came of the run so far."""
-    primary = [one for one in watch.plans if one.hypothesis.primary]
-    followed = [one for one in primary if one.plan.refused is None]
-    alpha = table.study.plan.alpha
-    together = stats.stop_together([watch.claims[one.hypothesis.id] for one in followed], alpha=alpha)
-    hypotheses = [
-        _stopped(one, watch, supported, refuted, levels)
-        for one, supported, refuted, *levels in zip(
-            followed, together.supported, together.refuted, together.levels_support, together.levels_refute, strict=True
-        )
-    ]
+def course(table: Table, watch: Deciding, results: Sequence[HypothesisResult], seed: str) -> Course:
+    """What came of the run so far, in agreement with the verdicts."""
+    primary = {one.hypothesis.id: one for one in watch.plans if one.hypothesis.primary}
+    judged = {result.id: result for result in results}
     unasked = sum(row.response is None for row in table.rows)
     return Course(
         stopped=watch.stop,
-        hypotheses=(*hypotheses, *(_not_followed(one) for one in primary if one.plan.refused is not None)),
+        hypotheses=tuple(
+            _stopped(one, watch, judged[name]) if one.plan.refused is None else _not_followed(one) for name, one in primary.items()
+        ),
         cases=len(table.study.cases),
         cases_asked=len({row.case.id for row in table.rows if row.response is not None}),
         responses=len(table.rows),
@@ -57,11 +51,14 @@ def course(table: Table, watch: Deciding, seed: str) -> Course:
     )
 
 
-def _stopped(planned: EarlyPlan, watch: Deciding, supported: bool, refuted: bool, levels: Sequence[float]) -> Stopped:
-    """One hypothesis as Holm's levels judge it: what its own plan leaves open may be decided once another is."""
+def _stopped(planned: EarlyPlan, watch: Deciding, judged: HypothesisResult) -> Stopped:
+    """One hypothesis at the levels at which it was judged: what its own plan leaves open may be decided once another is."""
     name, plan = planned.hypothesis.id, planned.plan
     found, unit = watch.result(name), _unit(plan)
-    state: StopState = "supported" if supported else "refuted" if refuted else found.state
+    state = found.state
+    if judged.verdict != state and found.refused is None:
+        state = judged.verdict if judged.verdict != "undecided" else "open" if state in ("supported", "refuted") else state
+    levels = [level or plan.alpha for level in (judged.alpha_support, judged.alpha_refute)]
     return Stopped(
         hypothesis=name,
         state=state,
@@ -69,7 +66,7 @@ def _stopped(planned: EarlyPlan, watch: Deciding, supported: bool, refuted: bool
         unit=unit,
         used=found.n_units,
         most=found.n_max,
-        decided_at=watch.decided_at.get(name, found.decided_at),
+        decided_at=watch.decided_at.get(name, found.decided_at) if state != "open" else None,
         worth_finding=plan.alternative,
         bar_support=-math.log10(levels[0] * plan.alpha_e / plan.alpha),  # where there is a fixed test, half is its
         bar_refute=-math.log10(levels[1] * plan.alpha_e / plan.alpha),
