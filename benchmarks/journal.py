@@ -4,7 +4,8 @@
 
 The rows are those of one case: an intent, a response of 2 KB and a grade of 0.5 KB, each with its text, its place in the chain
 and its commit (fsync, `synchronous=FULL`), so name a folder on the disk that counts. For groups of 100 and 1,000 rows it prints
-rows a second, microseconds of processor time a row, and how long `kept()` takes while the loop is idle and while it is busy.
+rows a second, microseconds of processor time a row, and how long `kept()` takes while the loop is idle and while it is busy;
+then how fast the store is verified.
 `--ways` times, beside one another, the ways in which rows can be handed to SQLite, alone and while another thread computes.
 """
 
@@ -92,10 +93,14 @@ def journal(folder: Path, number: int) -> None:
                 spent, waits = asyncio.run(written(store.journal(), cases, group, busy=busy))
                 seconds = time.perf_counter() - began
                 rows = 3 * number
+                began = time.perf_counter()
+                assert store.verify().proven
+                verified = rows / (time.perf_counter() - began)
             cpu = "" if busy else f"{spent / rows * 1e6:6.1f} us of processor a row ({spent / number * 1e3:.3f} ms a case), "
             p50, p99 = np.quantile(waits, (0.5, 0.99)) * 1e3
             state = "busy" if busy else "idle"
             print(f"groups of {group:5,}, loop {state}: {rows / seconds:8,.0f} rows/s, {cpu}kept() {p50:.1f} ms (p99 {p99:.1f})")
+    print(f"verify: {verified:,.0f} rows/s")
 
 
 def ways(folder: Path, number: int) -> None:

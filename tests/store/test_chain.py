@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairmark.records import Act, Assignment
+from fairmark.records import Act, Answer, Assignment
 from fairmark.store import Store
 from fairmark.store import chain as chain_of_store
 from tests.store.rows import grade, response
@@ -125,6 +126,20 @@ def test_what_is_read_in_pieces_gives_the_same_hash(tmp_path: Path, monkeypatch:
         store.add_grade(grade("new")).result()
         monkeypatch.undo()
         assert store.verify().proven
+
+
+def test_a_store_is_verified_in_little_memory(tmp_path: Path) -> None:
+    texts = 24_000_000
+    with Store.open(tmp_path / "s.db") as store:
+        for number in range(6000):
+            store.add_response(response(f"k{number}", answer=Answer("x" * (texts // 6000))))
+    with Store.open(tmp_path / "s.db", read_only=True) as store:
+        tracemalloc.start()
+        found = store.verify()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert found.proven and found.rows == 6000
+    assert peak < texts / 2
 
 
 steps = st.lists(

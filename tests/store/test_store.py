@@ -77,6 +77,7 @@ def test_every_field_comes_back(one: Response, two: Grade) -> None:
         store.add_grade(two).result()
         assert store.responses([one.key]) == {one.key: one}
         assert store.grades([two.key]) == {two.key: two}
+        assert store.verify().proven
 
 
 @settings(max_examples=30, deadline=None)

@@ -400,8 +400,8 @@ class Store:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     if lease is not None:
                         lease.keep(connection)
-                    self._write(connection, [write for write, _ in group])
-                    self._chain.extend(connection, time.time_ns())
+                    rows = self._write(connection, [write for write, _ in group])
+                    self._chain.extend(connection, time.time_ns(), rows)
         except (IntegrityError, ProgrammingError) as error:
             connection = self._each(connection, group, error)  # our bug
         except DatabaseError as error:
@@ -420,16 +420,18 @@ class Store:
             _settle(group, None)
         return connection
 
-    def _write(self, connection: Connection, writes: Iterable[Write]) -> None:
-        waiting = Rows()
+    def _write(self, connection: Connection, writes: Iterable[Write]) -> Rows | None:
+        """Writes in the order of asking. Returns the rows where nothing else was written."""
+        waiting, alone = Rows(), True
         for write in writes:
             if isinstance(write, Rows):
                 waiting.extend(write)
                 continue
             self._adding.add(connection, waiting)
-            waiting = Rows()
+            waiting, alone = Rows(), False
             write(connection)
         self._adding.add(connection, waiting)
+        return waiting if alone else None
 
     def _each(self, connection: Connection | None, group: list[tuple[Write, Future[None]]], error: BaseException) -> Connection | None:
         """Writes each alone where the group could not be written, so that nobody pays for another's mistake."""

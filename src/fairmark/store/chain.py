@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Dialect, Select, bindparam, func, insert, select
 
 from fairmark.records import canonical
-from fairmark.store.rows import LARGEST, Row, driver, hashed
+from fairmark.store.rows import LARGEST, Row, Rows, driver, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, link, plan, response
 
 CHUNK = 1000  # rows in memory
@@ -76,8 +76,9 @@ class Extending:
         }
         self._add = words(insert(link), column_keys=["at", "covers", "head"])
 
-    def extend(self, connection: Connection, at: int) -> None:
-        """Adds the link of the rows that are new in this transaction, if there are any."""
+    def extend(self, connection: Connection, at: int, rows: Rows | None = None) -> None:
+        """Adds the link of the rows that are new in this transaction, if there are any. `rows`: they are these and no others."""
+        known = {} if rows is None else rows.lasting()
         with driver(connection) as cursor:
             cursor.execute(self._newest)
             head, covered = cursor.fetchone() or ("", None)
@@ -86,8 +87,11 @@ class Extending:
             last = {name: number or 0 for name, number in zip(JOURNAL, cursor.fetchone(), strict=True)}
             added = {}
             for name, number in last.items():
-                if number > before.get(name, 0):
-                    cursor.execute(self._added[name], (before.get(name, 0),))
+                after = before.get(name, 0)
+                if number > after and number - after == len(known.get(name, ())):
+                    added[name] = _digest((seq, *row) for seq, row in enumerate(known[name], after + 1))
+                elif number > after:
+                    cursor.execute(self._added[name], (after,))
                     added[name] = _digest(cursor)
             if added:
                 covers = canonical({"last": last, "rows": added})

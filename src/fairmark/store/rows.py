@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, func, insert, select
@@ -15,6 +16,7 @@ from fairmark.store import documents
 from fairmark.store.tables import content, grade, intent, response
 
 LARGEST = 2**63 - 1  # integer of a column
+SIZES = (64, 32, 16, 8, 4, 2, 1)  # rows in one statement: SQLite takes 999 values and more
 
 Row = tuple[Any, ...]
 
@@ -50,7 +52,7 @@ class Rows:
             record.trial,
             column(record.wave),
             None if failure is None else failure.kind,
-            None if answer is None else answer.cost_usd,
+            None if answer is None else _amount(answer.cost_usd),
             record.at,
             hashlib.sha256(body).hexdigest(),
         )
@@ -70,7 +72,7 @@ class Rows:
             record.repeat,
             None if failure is None else failure.kind,
             column(record.source),
-            None if answer is None else answer.cost_usd,
+            None if answer is None else _amount(answer.cost_usd),
             record.at,
             hashlib.sha256(body).hexdigest(),
         )
@@ -82,6 +84,14 @@ class Rows:
         self.responses += others.responses
         self.grades += others.grades
 
+    def lasting(self) -> Mapping[str, Sequence[Row]]:
+        """For each table the columns that are never changed afterwards, without `seq`, in their order."""
+        return {
+            "intent": self.intents,
+            "response": [(key, *rest) for (key, _, *rest), _ in self.responses],
+            "grade": [(key, *rest) for (key, _, *rest), _ in self.grades],
+        }
+
     def __len__(self) -> int:
         return len(self.intents) + len(self.responses) + len(self.grades)
 
@@ -91,20 +101,19 @@ class Adding:
 
     def __init__(self, dialect: Dialect) -> None:
         self._last_body = str(select(func.max(content.c.id)).compile(dialect=dialect))
-        self._body = _statement(content, ("id", "text"), dialect)
-        self._intent = _statement(intent, _INTENT, dialect)
-        self._response = _statement(response, _RESPONSE, dialect)
-        self._grade = _statement(grade, _GRADE, dialect)
+        self._body = _statements(content, ("id", "text"), dialect)
+        self._intent = _statements(intent, _INTENT, dialect)
+        self._response = _statements(response, _RESPONSE, dialect)
+        self._grade = _statements(grade, _GRADE, dialect)
 
     def add(self, connection: Connection, rows: Rows) -> None:
         """Adds rows and the texts they point at."""
         with driver(connection) as cursor:
-            if rows.intents:
-                cursor.executemany(self._intent, rows.intents)
-            for statement, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
+            _insert(cursor, self._intent, rows.intents)
+            for statements, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
                 if of_table:
                     first = self._bodies(cursor, [text for _, text in of_table])
-                    cursor.executemany(statement, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
+                    _insert(cursor, statements, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
 
     def bodies(self, connection: Connection, texts: Sequence[str]) -> int:
         """Adds texts. Returns the number of the first one; the others follow."""
@@ -114,7 +123,7 @@ class Adding:
     def _bodies(self, cursor: Any, texts: Sequence[str]) -> int:
         cursor.execute(self._last_body)
         first = int(cursor.fetchone()[0] or 0) + 1
-        cursor.executemany(self._body, list(enumerate(texts, first)))
+        _insert(cursor, self._body, list(enumerate(texts, first)))
         return first
 
     def grades(self, connection: Connection, records: Sequence[Grade]) -> None:
@@ -153,8 +162,27 @@ def hashed(body: str) -> str:
     return hashlib.sha256(body.encode("utf-8")).hexdigest()
 
 
-def _statement(table: Table, columns: Sequence[str], dialect: Dialect) -> str:
-    return str(insert(table).compile(dialect=dialect, column_keys=list(columns)))
+def _statements(table: Table, columns: Sequence[str], dialect: Dialect) -> Mapping[int, str]:
+    """The statement for each number of rows that is written at once, the largest number first."""
+    start, one = str(insert(table).compile(dialect=dialect, column_keys=list(columns))).split(" VALUES ")
+    return {size: f"{start} VALUES {', '.join([one] * size)}" for size in SIZES}
+
+
+def _insert(cursor: Any, statements: Mapping[int, str], rows: Sequence[Row]) -> None:
+    """Adds rows, many with each statement. For each statement the driver lets go of the interpreter and has to get it back.
+
+    While the event loop computes that takes up to five milliseconds, so one statement a row would take seconds.
+    """
+    done = 0
+    for size, statement in statements.items():
+        while len(rows) - done >= size:
+            cursor.execute(statement, list(chain.from_iterable(rows[done : done + size])))
+            done += size
+
+
+def _amount(usd: float | None) -> float | None:
+    """The amount as the column gives it back: a float, and no negative zero."""
+    return None if usd is None else float(usd) + 0.0
 
 
 def _fits(**numbers: int) -> None:
