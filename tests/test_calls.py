@@ -569,7 +569,7 @@ def test_a_host_that_becomes_slow_is_asked_less_at_once() -> None:
     assert lane.places == 32
     for _ in range(400):
         lane.answered("quick", 9.0)
-    assert lane.places == 8  # a quarter is left
+    assert (lane.places, lane.why) == (8, "slow")  # a quarter is left
     for _ in range(3000):
         lane.answered("quick", 0.5)
     assert lane.places == 32
@@ -667,8 +667,30 @@ def test_progress_adds_up() -> None:
     shown: list[Progress] = []
     go(Scripted([GOOD]), 7, progress=shown.append)
     assert shown[-1].done == 7
-    assert shown[-1].by_name == {"system": 7}
+    assert [(one.name, one.what, one.done, one.usd) for one in shown[-1].headway] == [("system", "response", 7, 3.5)]
     assert shown[-1].usd == 3.5
+
+
+def test_progress_names_what_is_tried_again_and_why_a_host_has_fewer_places() -> None:
+    shown: list[Progress] = []
+    tally, _ = go(Scripted([fail("rate_limited", 0.5), fail("server_error"), GOOD]), 40, progress=shown.append, concurrency=8)
+    assert tally.answered == 40
+    last = shown[-1]
+    assert dict(last.retried) == {"rate_limited": 1, "server_error": 1} and last.retries == 2 and last.failures == {}
+    assert last.resting == 0 and last.in_flight == 0
+    assert [(one.host, one.most) for one in last.places] == [("here", 8)]
+    lane = Lane(8)
+    lane.asked_too_often(lane.lowered)
+    assert (lane.places, lane.why) == (4, "asked too often")
+    for _ in range(200):
+        lane.answered("quick", 0.1)
+    assert (lane.places, lane.why) == (8, "")
+
+
+def test_the_note_of_a_retry_outlives_the_frame_in_which_it_fell() -> None:
+    shown: list[Progress] = []
+    go(Scripted([fail("server_error"), GOOD]), 12, progress=shown.append, clock=Clock())
+    assert shown[-1].note.startswith("system: server_error, trying again in ")
 
 
 def test_progress_is_shown_no_more_than_ten_times_a_second() -> None:

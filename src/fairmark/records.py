@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 Json = Any  # what json.loads returns, without NaN or infinity
@@ -341,8 +342,55 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Headway:
+    """How far one system or grader is. planned = stored + done + failed + pending."""
+
+    name: str
+    what: Literal["response", "grade"]
+    planned: int = 0
+    stored: int = 0  # already in the store when the run began
+    done: int = 0  # answered since then
+    failed: int = 0  # failed since then
+    priced: int = 0  # answers since then whose price is known
+    unpriced: int = 0  # those whose price is unknown
+    usd: float = 0.0  # what the priced ones cost
+    usd_squared: float = 0.0  # the sum of the squares of their prices
+
+    @property
+    def pending(self) -> int:
+        """Those that are still to come."""
+        return max(0, self.planned - self.stored - self.done - self.failed)
+
+    @property
+    def usd_to_come(self) -> tuple[float, float] | None:
+        """What the pending ones will cost, in 95 of 100 runs; None where no price says so.
+
+        Each costs what an answer has cost on average. The range holds the doubt about that mean and the spread of what is to come.
+        """
+        if self.pending == 0:
+            return 0.0, 0.0
+        if self.unpriced or self.priced < 2:
+            return None
+        n, mean = self.priced, self.usd / self.priced
+        variance = max(0.0, (self.usd_squared - n * mean * mean) / (n - 1))
+        half = _t_975(n - 1) * math.sqrt(variance * self.pending * (1 + self.pending / n))
+        return max(0.0, self.pending * mean - half), self.pending * mean + half
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How many requests may be in flight to one host."""
+
+    host: str
+    now: int
+    most: int
+    taken: int  # by requests, and by answers that are being stored
+    lowered: str = ""  # why it is fewer than at most: `asked too often` or `slow`
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. The pool hands these to whoever watches."""
+    """How far a run is. The pool hands these to whoever watches. planned = stored + done + failed + pending."""
 
     planned: int  # responses and LLM grades
     stored: int  # already in the store when it began
@@ -352,19 +400,63 @@ class Progress:
     calls: int  # requests sent, retries included
     usd: float | None  # spent; None once a call of unknown price was made
     seconds: float  # since it began
+    a_second: float | None = None  # answers and failures a second lately; None where it cannot be told yet
     retries: int = 0
+    resting: int = 0  # requests that wait to be sent again
     tokens: int = 0  # read and written
-    by_name: Mapping[str, int] = field(default_factory=dict)  # system or grader: how many are finished
+    headway: tuple[Headway, ...] = ()  # systems first, then graders
     failures: Mapping[str, int] = field(default_factory=dict)  # by kind
-    places: Mapping[str, int] = field(default_factory=dict)  # by host: requests that may be in flight there now
-    note: str = ""  # one line worth saying, such as a retry
+    retried: Mapping[str, int] = field(default_factory=dict)  # by kind: tries that failed and were or will be followed by another
+    places: tuple[Places, ...] = ()
+    hypotheses: Mapping[str, str] = field(default_factory=dict)  # of primary ones that are followed: open, supported, refuted, ...
+    note: str = ""  # the latest line worth saying, such as a retry
+
+    @property
+    def pending(self) -> int:
+        """Those that are still to come."""
+        return max(0, self.planned - self.stored - self.done - self.failed)
 
     @property
     def seconds_left(self) -> float | None:
         """At the pace so far; None before the first answer."""
         finished = self.done + self.failed
-        todo = self.planned - self.stored - finished
-        return self.seconds / finished * todo if finished else None
+        return self.seconds / finished * self.pending if finished else None
+
+    @property
+    def usd_projected(self) -> tuple[float, float] | None:
+        """What all will have cost in the end: a range; None where a price is unknown, or too few are known yet."""
+        if self.usd is None or not self.headway:
+            return None
+        to_come = [one.usd_to_come for one in self.headway]
+        known = [span for span in to_come if span is not None]
+        if len(known) < len(to_come):
+            return None
+        return self.usd + math.fsum(low for low, _ in known), self.usd + math.fsum(high for _, high in known)
+
+    def figures(self) -> dict[str, Json]:
+        """All of it as JSON: what `--events` writes, and what the page of a run shows."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("headway", "places")}
+        return {
+            **plain,
+            "pending": self.pending,
+            "seconds_left": self.seconds_left,
+            "usd_projected": self.usd_projected,
+            "systems": [_headway(one) for one in self.headway if one.what == "response"],
+            "graders": [_headway(one) for one in self.headway if one.what == "grade"],
+            "hosts": [asdict(one) for one in self.places],
+        }
+
+
+def _headway(one: Headway) -> dict[str, Json]:
+    counts = {name: getattr(one, name) for name in ("name", "planned", "stored", "done", "failed", "pending")}
+    return {**counts, "usd": None if one.unpriced else one.usd}
+
+
+def _t_975(freedom: int) -> float:
+    """What 2.5% of Student's t lie above: given for 1 and 2, else by Fisher's expansion about the normal, within a part in 500."""
+    if freedom < 3:
+        return (12.706205, 4.302653)[freedom - 1]
+    return 1.959964 + 2.372271 / freedom + 2.822499 / freedom**2 + 2.555852 / freedom**3 + 1.589534 / freedom**4
 
 
 def plain_text(messages: Sequence[Message]) -> str:

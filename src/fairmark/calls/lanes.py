@@ -13,6 +13,7 @@ SLOW = 4.0  # times the quickest usual time of an answer from which on a host co
 SLOW_SECONDS = 1.0  # answers quicker than this never count as slow
 LEAST_SHARE = 4  # slowness alone leaves at least one place in so many
 MEMORY = 0.1  # weight of the latest answer in the usual time
+TOO_OFTEN, SLOWED = "asked too often", "slow"  # why a host has fewer places
 BURST = 1.0  # seconds' worth of a rate that may be sent at once
 
 
@@ -45,7 +46,8 @@ class Lane:
         self.most = most if limit is None or limit.concurrency is None else min(most, limit.concurrency)
         self.places = self.most
         self.held = 0
-        self.lowered = 0  # how often the places became fewer
+        self.lowered = 0  # how often they were halved
+        self.why = ""  # why they are fewer than at most
         self.ready: deque[Flight] = deque()  # what goes before the next job of the source
         self.warming: dict[str, list[Flight]] = {}  # prefixes under way for the first time, and what waits for each
         self.warm: set[str] = set()
@@ -70,14 +72,16 @@ class Lane:
             return
         crowded, self._slow, self._smooth = 2 * self._slow > self._smooth, 0, 0
         if crowded and self.places > self.most // LEAST_SHARE:
-            self.places = max(1, self.places - max(1, self.places // 8))
+            self.places, self.why = max(1, self.places - max(1, self.places // 8)), SLOWED
         elif not crowded and self.places < self.most:
             self.places += 1
+            self.why = self.why if self.places < self.most else ""
 
     def asked_too_often(self, lowered: int) -> None:
         """Halves the places, once for all requests that were sent before they were last halved."""
         if lowered == self.lowered:
             self.places, self._smooth, self._slow, self.lowered = max(1, self.places // 2), 0, 0, self.lowered + 1
+            self.why = TOO_OFTEN if self.places < self.most else ""
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until one more request of so many tokens keeps to the rates."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from fairmark.calls.jobs import Clock, Job, Ledger, Policy, Tally, WallClock
 from fairmark.calls.lanes import Flight, Lane
-from fairmark.records import Answer, Failure, FailureKind, Progress, Provider
+from fairmark.records import Answer, Failure, FailureKind, Headway, Places, Progress, Provider
 from fairmark.study import Budget, Limit
 
 RETRIED: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "connection", "timeout", "broken_reply", "empty_reply"})
@@ -23,6 +24,7 @@ SAME_REPLY_STOPS = 3  # the same useless reply to the same question so often is 
 WAITING_PER_PLACE = 2  # jobs that may wait for a place, for each place, before no more are pulled
 RESTING_PER_PLACE = 8  # jobs that may wait for a place or a retry, likewise
 PROGRESS_EVERY = 0.1  # seconds
+LATELY = 10.0  # seconds over which the present rate is taken
 STOPPED = "stopped by you"
 CHARACTERS_A_TOKEN = 4  # where an endpoint does not count
 
@@ -94,9 +96,10 @@ class _Pool:
         self.stop, self.enough, self.rng, self.clock = stop, enough, rng, clock
         self.lanes: dict[tuple[str, int | None], Lane] = {}
         self.refused: list[tuple[Provider, Failure]] = []  # providers whose key is refused: nothing more is sent there
-        self.by_name: Counter[str] = Counter()
+        self.tabs: dict[tuple[Literal["response", "grade"], str], _Tab] = {}  # by what is asked for, and the name of the system or grader
         self.failures: Counter[str] = Counter()
-        self.answered = self.calls = self.tokens = self.retries = 0
+        self.retried: Counter[str] = Counter()
+        self.answered = self.calls = self.tokens = 0
         self.asking = 0  # requests that are out
         self.aside = 0  # requests that will be sent: first ones whose intent is being noted, and retries that wait
         self.waiting = 0  # jobs that were pulled and are not under way
@@ -105,6 +108,8 @@ class _Pool:
         self.why = ""
         self.start = clock.now()
         self.last_shown = -PROGRESS_EVERY
+        self.lately: deque[tuple[float, int]] = deque([(self.start, 0)])  # when it was shown, and how many were finished
+        self.note = ""  # to be shown next
         self.workers: set[asyncio.Task[None]] = set()
         self.resting: set[Flight] = set()
         self.closing = False  # nothing more is sent
@@ -369,6 +374,7 @@ class _Pool:
             return
         self.usd = None if self.usd is None or answer.cost_usd is None else self.usd + answer.cost_usd
         self.priced += 1
+        self._tab(flight.job).price(answer.cost_usd)
         usage = answer.usage
         said = [part for part in (usage.input_tokens, usage.cached_tokens, usage.output_tokens) if part is not None] if usage else []
         tokens = sum(said) if said else _length(flight.job, answer) // CHARACTERS_A_TOKEN
@@ -390,11 +396,13 @@ class _Pool:
         return next((failure for provider, failure in self.refused if provider is flight.job.provider), None)
 
     async def _record(self, flight: Flight, outcome: Answer | Failure) -> None:
+        tab = self._tab(flight.job)
         if isinstance(outcome, Answer):
             self.answered += 1
+            tab.done += 1
         else:
             self.failures[outcome.kind] += 1
-        self.by_name[flight.job.name] += 1
+            tab.failed += 1
         for job in await self.ledger.came(flight.job, outcome):
             self._queue(job)
         if flight.job.prefix:
@@ -427,7 +435,7 @@ class _Pool:
             return False
         flight.last = outcome
         self._set_aside(flight)
-        self.retries += 1
+        self.retried[outcome.kind] += 1
         self.resting.add(flight)
         flight.rest = asyncio.ensure_future(self.clock.sleep(wait))
         flight.rest.add_done_callback(lambda rest: self._rested(flight, cancelled=rest.cancelled()))
@@ -501,28 +509,45 @@ class _Pool:
     def _show(self, *, note: str = "", force: bool = False) -> None:
         if self.watch is None:
             return
+        self.note = note or self.note
         now = self.clock.now()
         if now - self.last_shown < PROGRESS_EVERY and not force:
             return
         self.last_shown = now
+        failed = sum(self.failures.values())
+        # from its beginning, or from the last look before that long
+        while len(self.lately) > 1 and self.lately[1][0] <= now - LATELY:
+            self.lately.popleft()
+        then, finished = self.lately[0]
+        passed = now - then
+        self.lately.append((now, self.answered + failed))
         self.watch(
             Progress(
                 planned=self.planned,
                 stored=self.stored,
                 done=self.answered,
-                failed=sum(self.failures.values()),
+                failed=failed,
                 in_flight=self.asking,
                 calls=self.calls,
-                retries=self.retries,
+                retries=self.retried.total(),
+                resting=len(self.resting),
                 tokens=self.tokens,
                 usd=self.usd,
                 seconds=now - self.start,
-                by_name=dict(self.by_name),
+                a_second=(self.answered + failed - finished) / passed if passed > 0 else None,
+                headway=tuple(tab.headway(name, what) for (what, name), tab in self.tabs.items()),
                 failures=dict(self.failures),
-                places={host: lane.places for (host, _), lane in self.lanes.items()},
-                note=note,
+                retried=dict(self.retried),
+                places=tuple(Places(host, lane.places, lane.most, lane.held, lane.why) for (host, _), lane in self.lanes.items()),
+                note=self.note,
             )
         )
+
+    def _tab(self, job: Job) -> _Tab:
+        tab = self.tabs.get((job.what, job.name))
+        if tab is None:
+            tab = self.tabs[job.what, job.name] = _Tab()
+        return tab
 
     def _tally(self) -> Tally:
         failed = sum(self.failures.values())
@@ -537,6 +562,38 @@ class _Pool:
             seconds=self.clock.now() - self.start,
             failures=dict(self.failures),
             stopped=self.why or (STOPPED if unasked and self.stop.is_set() else ""),
+        )
+
+
+class _Tab:
+    """What one system or grader has come to."""
+
+    __slots__ = ("done", "failed", "priced", "unpriced", "usd", "usd_squared")
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.priced = self.unpriced = 0
+        self.usd = self.usd_squared = 0.0
+
+    def price(self, usd: float | None) -> None:
+        """Adds what an answer cost."""
+        if usd is None:
+            self.unpriced += 1
+        else:
+            self.priced += 1
+            self.usd += usd
+            self.usd_squared += usd * usd
+
+    def headway(self, name: str, what: Literal["response", "grade"]) -> Headway:
+        """The same, for whoever watches."""
+        return Headway(
+            name,
+            what,
+            done=self.done,
+            failed=self.failed,
+            priced=self.priced,
+            unpriced=self.unpriced,
+            usd=self.usd,
+            usd_squared=self.usd_squared,
         )
 
 
