@@ -31,9 +31,7 @@ def slots(study: Study, specs: Mapping[str, SystemSpec], *, wave: str) -> Iterat
 def fill(planned: Sequence[Slot], store: Store) -> tuple[Slot, ...]:
     """The same slots with the responses that the store holds for them."""
     stored = store.responses(slot.key for slot in planned)
-    return tuple(
-        Slot(slot.key, slot.case, slot.system, slot.trial, slot.question, _as_seen_here(stored.get(slot.key), slot)) for slot in planned
-    )
+    return tuple(shared(stored.get(slot.key), slot) for slot in planned)
 
 
 def read_recorded(planned: Sequence[Slot], store: Store, *, wave: str) -> tuple[Slot, ...]:
@@ -73,8 +71,10 @@ def with_outcome(slot: Slot, outcome: Answer | Failure, *, wave: str) -> Slot:
     return Slot(slot.key, slot.case, slot.system, slot.trial, slot.question, response)
 
 
-def _as_seen_here(response: Response | None, slot: Slot) -> Response | None:
-    """A stored response under this study's nickname for its system, since names are not part of a key."""
-    if response is None or (response.system == slot.system and response.case_id == slot.case.id):
-        return response
-    return Response(response.key, slot.case.id, slot.system, slot.trial, response.wave, response.answer, response.failure, response.at)
+def shared(response: Response | None, slot: Slot) -> Slot:
+    """The slot with a response of its name, under this study's nickname for its system, since names are not part of a key."""
+    if response is not None and (response.system != slot.system or response.case_id != slot.case.id):
+        response = Response(
+            response.key, slot.case.id, slot.system, slot.trial, response.wave, response.answer, response.failure, response.at
+        )
+    return Slot(slot.key, slot.case, slot.system, slot.trial, slot.question, response)

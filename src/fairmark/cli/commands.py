@@ -23,7 +23,7 @@ from fairmark.cli import screen
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.results import Analysis
 from fairmark.study import Budget, Part
-from fairmark.workbench import Tally, Workbench, analyse_table
+from fairmark.workbench import DECIDED, Tally, Workbench, analyse_table
 from fairmark.workbench.telling import Watch
 
 EXIT_REFUTED = 100
@@ -263,7 +263,9 @@ def _say_run(tally: Tally) -> None:
         f"{tally.planned} planned = {tally.answered} answered + {tally.failed} failed + {tally.pending} pending; "
         f"{tally.calls} model calls in {screen.duration(tally.seconds)}, {spent}."
     )
-    if tally.stopped:
+    if tally.stopped == DECIDED:
+        screen.out.print(f"Stopped early: {tally.stopped}. What is pending is not needed.")
+    elif tally.stopped:
         screen.out.print(f"Stopped early: {tally.stopped}. The same command goes on from here.")
     screen.out.print("")
 

@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from fairmark import audit as auditing
     from fairmark import people as peopling
     from fairmark import tuning as tuning_room
-    from fairmark.analyse.early import Early
+    from fairmark.analyse.early import Deciding, Early
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
     from fairmark.store import Store
-    from fairmark.table import Drawn, Table
+    from fairmark.table import Cell, Drawn, Row, Table
 
 T = TypeVar("T")
 Connect = Callable[[SystemSpec | ModelSpec], Provider]
 STORE = ".fairmark/store.db"
+DECIDED = "every primary hypothesis is decided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +248,14 @@ class Workbench:
         """`run` for callers that have an event loop already."""
         watch, budget = watch or Watch(), budget or self.study.budget
         self._notify = watch.notify
+        self._known_hosts()
+        deciding = self._deciding()
         self.freeze()
         await asyncio.to_thread(self._choose_examples)
         await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
         self._affordable(budget, self.plan)
-        return await self._ask(running.slots(self.study, self.systems, wave=self.wave), watch, budget, retry_failed=retry_failed)
+        slots = running.slots(self.study, self.systems, wave=self.wave)
+        return await self._ask(slots, watch, budget, deciding=deciding, retry_failed=retry_failed)
 
     def _read_recorded(self, *, retry_failed: bool) -> None:
         """Has the responses of recorded systems made and marked, a few at a time."""
@@ -262,13 +266,19 @@ class Workbench:
             grading.mark_at_once(self.tasks(slots, kind="check"), self.store, retry_failed=retry_failed)
 
     async def _ask(
-        self, slots: Iterator[Slot], watch: Watch, budget: Budget, *, first: Sequence[Task] | None = None, retry_failed: bool = False
+        self,
+        slots: Iterator[Slot],
+        watch: Watch,
+        budget: Budget,
+        *,
+        first: Sequence[Task] | None = None,
+        deciding: Deciding | None = None,
+        retry_failed: bool = False,
     ) -> Tally:
         """Asks for what is missing of these responses, of their grades, and of the grades that go first."""
         from fairmark import calls
 
         pool = _Pool(self)
-        self._known_hosts()
         planned = len(self.study.cases) * len(self.systems) * self.study.trials if first is None else 0
         asking = Asking(
             store=self.store,
@@ -285,7 +295,14 @@ class Workbench:
             retry_failed=retry_failed,
         )
         telling = Telling(watch, planned)
-        asking.arrived = telling.arrived
+
+        def arrived(slots: Sequence[Slot], marked: Sequence[Task]) -> None:
+            if deciding is not None:
+                for slot in slots:
+                    deciding.arrived(self._row(slot, marked))
+            telling.arrived(len(slots))
+
+        asking.arrived = arrived
         try:
             done = await calls.perform(
                 asking.jobs(),
@@ -296,6 +313,7 @@ class Workbench:
                 budget=budget,
                 progress=None if (told := watch.progress) is None else lambda of_pool: told(asking.progress(of_pool)),
                 stop=watch.stop,
+                enough=lambda: DECIDED if deciding is not None and deciding.stop else "",
             )
             await telling.end()
             if done.stopped:
@@ -315,6 +333,24 @@ class Workbench:
             seconds=done.seconds,
             stopped=done.stopped if answered + failed < planned else "",
         )
+
+    def _deciding(self) -> Deciding | None:
+        """Whoever says when a run has asked enough; None where every case is asked. `CannotDo` where it could never say so."""
+        if self.study.plan.stop != "when-decided":
+            return None
+        from fairmark.analyse.early import Deciding, check_early, order_seed
+
+        seed = order_seed(self.study, self.wave)
+        check_early(self.study, seed=seed)
+        return Deciding(self.study, seed=seed)
+
+    def _row(self, slot: Slot, marked: Sequence[Task]) -> Row:
+        """A response with the marks that are there with it: what checks say, and what people said of it elsewhere."""
+        from fairmark.table import Row
+
+        people = [grader for grader in self.graders if grader.kind == "human"]
+        told = grading.mark_at_once(grading.fill(self._tasks_of([slot], people), self.store), self.store) if people else ()
+        return Row(slot.case, slot.system, slot.trial, slot.response, tuple(_cell(task) for task in (*marked, *told)))
 
     @property
     def _marking_now(self) -> Sequence[Grader]:
@@ -341,15 +377,14 @@ class Workbench:
     def _tabled(self, *, kind: str | None = None) -> Table:
         """The table, or of it the marks of one kind of grader, without how responses were drawn for people."""
         from fairmark import people as peopling
-        from fairmark.table import Cell, Row, Table
+        from fairmark.table import Row, Table
 
         slots = self.slots()
         tasks = grading.mark_at_once(self.tasks(slots, kind=kind), self.store)
         cells: dict[tuple[str, str, int], list[Cell]] = {}
         for task in tasks:
             where = (task.item.case_id, task.item.system, task.item.trial)
-            grader = task.grader
-            cells.setdefault(where, []).append(Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade))
+            cells.setdefault(where, []).append(_cell(task))
         drawn: Mapping[peopling.Where, Drawn] = {}
         if self.study.people is not None:
             assignments = self.store.people.assignments(self._plan_name)
@@ -630,7 +665,8 @@ class Workbench:
             from fairmark.providers import destination
 
             models = [spec.model for spec in self.study.graders.values() if spec.model is not None]
-            hosts = {destination(spec, self.env).host for spec in (*self.systems.values(), *models)}
+            endpoints: list[SystemSpec | ModelSpec] = [*self.systems.values(), *models]
+            hosts = {destination(spec, self.env).host for spec in endpoints}
             if unknown := [host for host in self.study.limits if host not in hosts]:
                 raise Mistake.in_call(
                     f"`limits` names {', '.join(f'`{host}`' for host in unknown)}, and nothing is sent there",
@@ -654,6 +690,14 @@ class Workbench:
                 f"it costs at least {outlook.usd_at_least:.4f} USD, and the budget is {budget.usd} USD",
                 "raise the budget, or take fewer cases",
             )
+
+
+def _cell(task: Task) -> Cell:
+    """A task as the table holds it."""
+    from fairmark.table import Cell
+
+    grader = task.grader
+    return Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade)
 
 
 def _with_tuning(receipts: Sequence[Trust], tuned: Sequence[tuning_room.Tuned]) -> tuple[Trust, ...]:

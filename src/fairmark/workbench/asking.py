@@ -51,14 +51,14 @@ class Asking:
     system: Callable[[str], Provider]
     grader: Callable[[str], Provider]
     retry_failed: bool = False
-    # told of a response, or of its failure, of what checks say, and of how many systems share it
-    arrived: Callable[[Slot, Sequence[Task], int], None] = lambda slot, marked, times: None
+    # told of a response, or of its failure, in every slot that shares it, and of what checks say of it
+    arrived: Callable[[Sequence[Slot], Sequence[Task]], None] = lambda slots, marked: None
     responses: Count = field(default_factory=Count)
     grades: Count = field(default_factory=Count)
     journal: Journal = field(init=False)
     _known: set[bytes] = field(default_factory=set)  # LLM grades that were looked at in this run
     _held: frozenset[bytes] = field(init=False)  # grades that the store held when it began
-    _distinct: Iterator[tuple[Slot, int]] = field(init=False)
+    _distinct: Iterator[Sequence[Slot]] = field(init=False)
     _aside: ThreadPoolExecutor | None = None  # one thread, because other people's checks need not be safe for several
 
     def __post_init__(self) -> None:
@@ -72,19 +72,19 @@ class Asking:
         """Whatever the store lacks, in order. What it holds is counted in passing."""
         yield from self._questions(self.first)
         while planned := tuple(islice(self._distinct, AT_ONCE)):
-            filled = running.fill([slot for slot, _ in planned], self.store)
+            filled = running.fill([same[0] for same in planned], self.store)
             tasks: dict[tuple[str, str, int], list[Task]] = {}
             for task in grading.fill(self.tasks_of([slot for slot in filled if _answered(slot)]), self.store):
                 tasks.setdefault((task.item.case_id, task.item.system, task.item.trial), []).append(task)
-            for slot, (_, times) in zip(filled, planned, strict=True):
+            for slot, same in zip(filled, planned, strict=True):
                 if slot.missing(retry_failed=self.retry_failed):
-                    yield running.job(slot, self.system(slot.system), (slot, times))
+                    yield running.job(slot, self.system(slot.system), same)
                     continue
                 assert slot.response is not None
-                self.responses.add(slot.response.failure, times)
-                self.responses.stored += times
+                self.responses.add(slot.response.failure, len(same))
+                self.responses.stored += len(same)
                 checks, questions = _parted(tasks.get((slot.case.id, slot.system, slot.trial), ()))
-                self.arrived(slot, [self._marked(task) for task in checks], times)
+                self.arrived([running.shared(slot.response, one) for one in same], [self._marked(task) for task in checks])
                 yield from self._questions(questions)
 
     def _questions(self, tasks: Iterable[Task]) -> Iterator[Job]:
@@ -116,11 +116,11 @@ class Asking:
                 return (again,)
             self.grades.add(grade.failure)
             return ()
-        asked, times = job.payload
-        slot = running.with_outcome(asked, outcome, wave=self.wave)
+        same: Sequence[Slot] = job.payload
+        slot = running.with_outcome(same[0], outcome, wave=self.wave)
         assert slot.response is not None
         self.journal.response(slot.response)
-        self.responses.add(slot.response.failure, times)
+        self.responses.add(slot.response.failure, len(same))
         checks, questions = _parted(self._looked_up(self.tasks_of([slot]))) if _answered(slot) else ([], [])
         marked = [task if task.grade or not grading.in_passing(task.grader) else self._marked(task) for task in checks]
         if slow := [task for task in marked if task.grade is None]:
@@ -129,7 +129,7 @@ class Asking:
             for grade in made:
                 self.journal.grade(grade)
             marked = [task for task in marked if task.grade] + [replace(task, grade=grade) for task, grade in zip(slow, made, strict=True)]
-        self.arrived(slot, marked, times)
+        self.arrived([running.shared(slot.response, one) for one in same] if len(same) > 1 else [slot], marked)
         return tuple(self._questions(questions))
 
     async def kept(self) -> None:
@@ -172,13 +172,13 @@ class Asking:
         return replace(of_pool, planned=self.standing()[0], stored=self.responses.stored + self.grades.stored)
 
 
-def _distinct(slots: Iterable[Slot]) -> Iterator[tuple[Slot, int]]:
-    """The slots of each case, one for each name, and how many share it: two systems of one identity are asked once."""
+def _distinct(slots: Iterable[Slot]) -> Iterator[Sequence[Slot]]:
+    """The slots of each case, those of one name together: two systems of one identity are asked once."""
     for _, of_case in groupby(slots, key=lambda slot: slot.case.id):
         by_key: dict[str, list[Slot]] = {}
         for slot in of_case:
             by_key.setdefault(slot.key, []).append(slot)
-        yield from ((same[0], len(same)) for same in by_key.values())
+        yield from by_key.values()
 
 
 def _answered(slot: Slot) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from fairmark.records import Progress, Slot, Task
+from fairmark.records import Progress
 
 
 @dataclass(slots=True)
@@ -32,11 +32,11 @@ class Telling:
         self._said: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
 
-    def arrived(self, slot: Slot, marked: Sequence[Task], times: int) -> None:
-        """Another response is in, or has failed; so many systems share it."""
+    def arrived(self, responses: int) -> None:
+        """So many more responses are in, or have failed."""
         if self._seen == 0 and self._watch.begun is not None:
             self._tell(self._watch.begun)
-        for _ in range(times):
+        for _ in range(responses):
             self._seen += 1
             if self._seen in self._quarters and self._watch.quarter is not None:
                 self._tell(self._watch.quarter)
