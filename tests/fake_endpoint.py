@@ -137,7 +137,7 @@ class FakeEndpoint:
         self._seed = seed
         self._delay = delay
         self._port = 0
-        self._now = 0
+        self.now = 0  # requests that are being answered
         self._seen: Counter[bytes] = Counter()
 
     @property
@@ -199,12 +199,12 @@ class FakeEndpoint:
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = Received(request.method, request.raw_path, headers, body, self._seen[body])
         self.ledger.append(received)
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
+        self.now += 1
+        self.most_at_once = max(self.most_at_once, self.now)
         try:
             return await self._reply(request, self._decide(received))
         finally:
-            self._now -= 1
+            self.now -= 1
 
     async def _reply(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         if self._delay or reply.delay:

@@ -1,0 +1,55 @@
+"""What a run survives, at length: kills at random moments, faults of the network and of the disk. Exit 1 where something was lost.
+
+python benchmarks/faults.py --kills 1000    # kill -9, two studies at a time
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # instead of this folder, whose statistics.py hides the library's
+
+from benchmarks.killing import IN_FLIGHT, hunted
+
+missed: list[str] = []
+
+
+def kills(count: int, seed: int) -> None:
+    """Kills the commands of studies, so many times in all."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = hunted(Path(scratch), count, seed=seed)
+    print(f"{found.kills} kills in {found.lives} studies, {found.seconds:.0f} s")
+    print("    " + ", ".join(f"{times} in {stage}" for stage, times in found.by_stage.most_common()))
+    print("    " + ", ".join(f"{times} {moment}" for moment, times in found.by_moment.most_common()))
+    print(
+        f"    {found.requests} requests, {found.needed} needed, {found.in_flight} in flight at kills "
+        f"(at most {found.most_in_flight} of {IN_FLIGHT}, {found.in_flight / found.kills:.2f} a kill)"
+    )
+    print(f"    paid twice beyond those in flight: {found.requests - found.needed - found.in_flight}")
+    print(f"    what did not hold: {len(found.wrong)}")
+    for wrong in found.wrong:
+        print(f"        {wrong}")
+    if found.wrong:
+        missed.append("kills")
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--kills", type=int, default=0, help="kill -9 so many times")
+    asked.add_argument("--seed", type=int, default=1)
+    given = asked.parse_args()
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    if given.kills:
+        kills(given.kills, given.seed)
+    if missed:
+        raise SystemExit(f"missed: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
