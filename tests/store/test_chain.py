@@ -85,6 +85,17 @@ def test_what_another_hand_did_is_found(tmp_path: Path, how: str) -> None:
         assert len(found.wrong) <= 2  # the first link that breaks is named, not all that rest on it
 
 
+def test_rows_of_another_hand_are_not_covered_up_by_what_is_written_later(tmp_path: Path) -> None:
+    _filled(tmp_path / "s.db")
+    with closing(sqlite3.connect(tmp_path / "s.db")) as other:
+        other.executescript("INSERT INTO intent (key, what, name, at) VALUES ('k', 'response', 'bare', 1)")
+    with Store.open(tmp_path / "s.db") as store:
+        store.add_intent("own", "response", "bare", 2).result()
+        found = store.verify()
+        assert not found.proven
+        assert found.wrong[0].startswith("row 5 of `intent`: put in by another hand, before link")
+
+
 def test_forgetting_and_writing_the_file_anew_break_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     before = _filled(path)

@@ -400,6 +400,7 @@ class Store:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     if lease is not None:
                         lease.keep(connection)
+                    self._chain.seal(connection, time.time_ns())
                     rows = self._write(connection, [write for write, _ in group])
                     self._chain.extend(connection, time.time_ns(), rows)
         except (IntegrityError, ProgrammingError) as error:

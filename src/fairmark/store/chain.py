@@ -76,7 +76,11 @@ class Extending:
         }
         self._add = words(insert(link), column_keys=["at", "covers", "head"])
 
-    def extend(self, connection: Connection, at: int, rows: Rows | None = None) -> None:
+    def seal(self, connection: Connection, at: int) -> None:
+        """Before anything is written: rows without a link were put in by another hand, and get a link that says so."""
+        self.extend(connection, at, foreign=True)
+
+    def extend(self, connection: Connection, at: int, rows: Rows | None = None, *, foreign: bool = False) -> None:
         """Adds the link of the rows that are new in this transaction, if there are any. `rows`: they are these and no others."""
         known = {} if rows is None else rows.lasting()
         with driver(connection) as cursor:
@@ -94,7 +98,7 @@ class Extending:
                     cursor.execute(self._added[name], (after,))
                     added[name] = _digest(cursor)
             if added:
-                covers = canonical({"last": last, "rows": added})
+                covers = canonical({"last": last, "rows": added} | ({"foreign": True} if foreign else {}))
                 cursor.execute(self._add, (at, covers, _bind(head, at, covers)))
 
 
@@ -154,6 +158,8 @@ class _Check:
             digest = _digest(_noted(self._looked_at(table, self.rows[table].until(end)), numbers))
             self.covered += len(numbers)
             if digest == claimed["rows"].get(table, _NOTHING):
+                if claimed.get("foreign") and end > start:
+                    yield f"{_named(table, start + 1, end)}: put in by another hand, before {name}"
                 continue
             missing = sorted(set(range(start + 1, end + 1)) - set(numbers))
             if missing:
