@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from fairmark import providers
-from fairmark.cli import screen
 from fairmark.cli.commands import unpack_demo
+from fairmark.cli.progress import Watcher
 from fairmark.records import Answer
 from fairmark.workbench import Watch, Workbench
 
@@ -40,8 +40,9 @@ def main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "demo"
         unpack_demo(folder)
         with Workbench(folder) as bench:
-            watcher = screen.Watcher(quiet=False, events=False)
-            bench.run(Watch(progress=watcher.progress, notify=watcher.notify))
+            watcher = Watcher(quiet=False, events=False)
+            with watcher.watching():
+                bench.run(Watch(progress=watcher.progress, notify=watcher.notify))
             TARGET.write_bytes(providers.write_recording([answers(bench)]))
     print(f"wrote {TARGET.name}, {TARGET.stat().st_size / 1e3:.0f} kB")
 

@@ -282,10 +282,12 @@ def main() -> None:
     except FairmarkError as error:
         from fairmark.cli.screen import show_error
 
-        show_error(error, as_json="--json" in sys.argv)
+        show_error(error, as_json="--json" in sys.argv, as_event="--events" in sys.argv)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("Stopped. What was answered is stored; the same command goes on from here.", err=True)
+        from fairmark.cli.screen import show_stop
+
+        show_stop(as_event="--events" in sys.argv)
         raise SystemExit(130) from None
     except BrokenPipeError:
         # the reader of a pipe has gone, as with `| head`; silence the flush at exit too

@@ -20,6 +20,7 @@ from typing import Any
 
 from fairmark import __version__
 from fairmark.cli import screen
+from fairmark.cli.progress import Watcher
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.results import Analysis
 from fairmark.study import Budget, Part
@@ -194,8 +195,8 @@ def _run(
     budget: Budget | None = None,
 ) -> tuple[Tally, Analysis]:
     """Runs with live progress; Ctrl-C once drains and saves, twice stops at once."""
-    watcher = screen.Watcher(quiet=quiet, events=events)
-
+    primary = [hypothesis.id for hypothesis in bench.study.hypotheses if hypothesis.primary]
+    watcher = Watcher(quiet=quiet, events=events, study=bench.study.name, hypotheses=primary)
     decided: set[str] = set()
 
     def quarter() -> None:
@@ -206,6 +207,7 @@ def _run(
         new = [result for result in analysis.hypotheses if result.verdict != "undecided" and result.id not in decided]
         if new:
             decided.update(result.id for result in new)
+            watcher.decided({result.id: result.verdict for result in new})
             with watcher.paused():
                 screen.out.print("Decided already, counting every answer that is still missing the other way:")
                 screen.verdicts(analysis, only={result.id for result in new})
@@ -246,6 +248,7 @@ def _run(
 
     with watcher.watching():
         tally = asyncio.run(work())
+    watcher.end(asdict(tally))
     return tally, bench.analyse()
 
 
@@ -374,9 +377,9 @@ def audit(
             screen.out.print(f"\nNext: fairmark audit -c {config}")
             return
         calls = sum(made.calls for made in plans)
+        watcher = Watcher(quiet=quiet, events=events, study=f"audit of {bench.study.name}")
         if not as_json and plans:
-            screen.err.print(f"The audit asks {calls} questions; stopped, it goes on from where it was.")
-        watcher = screen.Watcher(quiet=quiet, events=events)
+            watcher.notify(f"The audit asks {calls} questions; stopped, it goes on from where it was.")
         budget = None if max_calls is None else Budget(calls=max_calls)
         with watcher.watching():
             reports = bench.audit(
@@ -387,6 +390,7 @@ def audit(
                 watch=Watch(progress=watcher.progress, notify=watcher.notify),
                 budget=budget,
             )
+        watcher.end({"audits": len(reports)})
     if as_json:
         screen.document({"audits": list(reports)})
         return

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from fairmark.errors import CannotDo, FairmarkError, Mistake
-from fairmark.records import Progress
 from fairmark.report import sentences
 from fairmark.report.figures import figures_of
 from fairmark.results import Analysis, Estimate, as_json
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
 SHAPES = {"supported": "■", "refuted": "☒", "undecided": "◧"}
 ACCENT = "cyan"
-PLAIN_EVERY = 5.0  # seconds between progress lines where nobody watches a terminal
 
 out = Console(highlight=False, emoji=False, markup=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=not sys.stderr.isatty())
@@ -38,26 +34,53 @@ def document(value: Any) -> None:
     sys.stdout.write(json.dumps(as_json(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
-def show_error(error: FairmarkError, *, as_json: bool) -> None:
-    """A mistake or a refusal in plain words on stderr, or as the document."""
+def show_error(error: FairmarkError, *, as_json: bool, as_event: bool = False) -> None:
+    """A mistake or a refusal in plain words on stderr, or as the document, or as the last event."""
+    told = _told(error)
+    if as_event:
+        event("error", **told)
+    if as_json:
+        document({"error": told})
+    elif not as_event:
+        _say_error(error)
+
+
+def _told(error: FairmarkError) -> dict[str, Any]:
+    if isinstance(error, Mistake):
+        return {"code": "MISTAKE", "problems": [_problem(problem) for problem in error.problems]}
+    if isinstance(error, CannotDo):
+        return {"code": error.code, "why": error.why, "next": error.next_step}
+    return {"code": "ERROR", "why": str(error), "next": ""}
+
+
+def _say_error(error: FairmarkError) -> None:
     if isinstance(error, Mistake):
         count = len(error.problems)
-        if as_json:
-            document({"error": {"code": "MISTAKE", "problems": [_problem(problem) for problem in error.problems]}})
-            return
         for problem in error.problems:
             err.print(str(problem))
         err.print(f"\n{count} mistake{'s' if count != 1 else ''}. Nothing was run.")
-        return
-    if isinstance(error, CannotDo):
-        if as_json:
-            document({"error": {"code": error.code, "why": error.why, "next": error.next_step}})
-            return
+    elif isinstance(error, CannotDo):
         err.print(f"{error.why} ({error.code})")
         if error.next_step:
             err.print(error.next_step)
-        return
-    err.print(str(error))
+    else:
+        err.print(str(error))
+
+
+def show_stop(*, as_event: bool) -> None:
+    """That somebody ended it at once."""
+    why, then = "What was answered is stored", "the same command goes on from here"
+    if as_event:
+        event("error", code="STOPPED", why=why, next=then)
+    else:
+        err.print(f"Stopped. {why}; {then}.")
+
+
+def event(name: str, **told: Any) -> None:
+    """One JSON line on stderr, whether or not anybody reads it."""
+    with suppress(OSError):
+        sys.stderr.write(json.dumps({"event": name, **told}, allow_nan=False) + "\n")
+        sys.stderr.flush()
 
 
 def _problem(problem: Any) -> dict[str, Any]:
@@ -144,88 +167,6 @@ def systems(analysis: Analysis) -> None:
     for system in analysis.systems:
         cost = "cost unknown" if system.cost_usd is None else f"{system.cost_usd:.4f} USD"
         out.print(f"{system.system}: {sentences.counted(system)}; score {interval(system.score)}; {cost}")
-
-
-class Watcher:
-    """Live progress on a terminal, a plain line now and then elsewhere, JSON lines with `--events`."""
-
-    def __init__(self, *, quiet: bool, events: bool) -> None:
-        self.quiet = quiet
-        self.events = events
-        self._live: Live | None = None
-        self._last = 0.0
-
-    def progress(self, progress: Progress) -> None:
-        if self.events:
-            event = {"event": "progress", "seconds_left": progress.seconds_left} | {
-                name: getattr(progress, name)
-                for name in ("planned", "stored", "done", "failed", "in_flight", "calls", "usd", "seconds", "note")
-            }
-            sys.stderr.write(json.dumps(event) + "\n")
-            return
-        if self.quiet or progress.planned == 0:
-            return
-        line = describe(progress)
-        if self._live is not None:
-            self._live.update(Text(line))
-            return
-        now = time.monotonic()
-        finished = progress.stored + progress.done + progress.failed >= progress.planned
-        if now - self._last >= PLAIN_EVERY or finished:
-            self._last = now
-            err.print(line)
-
-    def notify(self, line: str) -> None:
-        if self.events:
-            sys.stderr.write(json.dumps({"event": "note", "note": line}) + "\n")
-        elif not self.quiet:
-            if self._live is not None:
-                self._live.update(Text(line))
-            else:
-                err.print(line)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        if self.quiet or self.events or not err.is_terminal:
-            yield
-            return
-        with Live(Text(""), console=err, transient=True, refresh_per_second=8) as live:
-            self._live = live
-            try:
-                yield
-            finally:
-                self._live = None
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Something is printed above the live line."""
-        if self._live is None:
-            yield
-            return
-        self._live.stop()
-        try:
-            yield
-        finally:
-            self._live.start()
-
-
-def describe(progress: Progress) -> str:
-    """One line of progress: how far, how fast, what it cost, how long it will take."""
-    finished = progress.stored + progress.done + progress.failed
-    parts = [f"answers and marks {finished}/{progress.planned}"]
-    if progress.stored:
-        parts.append(f"{progress.stored} from the store")
-    if progress.failed:
-        parts.append(f"{progress.failed} failed")
-    made = progress.done + progress.failed
-    if made and progress.seconds > 0:
-        parts.append(f"{made / progress.seconds:.1f}/s")
-    parts.append("spend unknown" if progress.usd is None else f"{progress.usd:.4f} USD")
-    if progress.seconds_left is not None and finished < progress.planned:
-        parts.append(f"{duration(progress.seconds_left)} left")
-    if progress.note:
-        parts.append(progress.note)
-    return "  ".join(parts)
 
 
 def duration(seconds: float) -> str:

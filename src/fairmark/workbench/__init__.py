@@ -279,22 +279,28 @@ class Workbench:
         from fairmark import calls
 
         pool = _Pool(self)
-        planned = len(self.study.cases) * len(self.systems) * self.study.trials if first is None else 0
+        of_each = len(self.study.cases) * self.study.trials
         asking = Asking(
             store=self.store,
             wave=self.wave,
-            planned=planned,
+            planned=dict.fromkeys(self.systems, of_each) if first is None else {},
             slots=slots,
             first=self._calibration() if first is None else first,
             tasks_of=lambda some: [
                 task for task in self._tasks_of(some, graders=self._marking_now) if task.grader.kind == "check" or self._asks(task)
             ],
-            questions_each=sum(self._repeats(grader) for grader in self.graders if self.study.graders[grader.name].kind == "llm"),
+            questions_each={
+                name: sum(self._repeats(grader) for grader in self.graders if grader.name == name)
+                for name, spec in self.study.graders.items()
+                if spec.kind == "llm"
+            },
             system=pool.system,
             grader=pool.grader,
             retry_failed=retry_failed,
         )
-        telling = Telling(watch, planned)
+        if deciding is not None:
+            asking.hypotheses = lambda: {name: claim.state for name, claim in deciding.claims.items()}
+        telling = Telling(watch, sum(asking.planned.values()))
 
         def arrived(slots: Sequence[Slot], marked: Sequence[Task]) -> None:
             if deciding is not None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
+from typing import Literal, TypeAlias
 
 from fairmark import grade as grading
 from fairmark import run as running
 from fairmark.calls import Job
-from fairmark.records import Answer, Failure, Progress, Provider, Slot, Task
+from fairmark.records import Answer, Failure, Headway, Progress, Provider, Slot, Task
 from fairmark.store import Journal, Store
 
+What: TypeAlias = Literal["response", "grade"]
 AT_ONCE = 128  # planned responses that are looked up together
 
 
@@ -29,12 +32,16 @@ class Count:
     answered: int = 0
     failed: int = 0
     stored: int = 0  # of both, those that the store held already
+    stored_failed: int = 0  # of these, those that failed
 
-    def add(self, failure: Failure | None, times: int = 1) -> None:
+    def add(self, failure: Failure | None, *, stored: bool = False) -> None:
+        """Counts one more."""
         if failure is None:
-            self.answered += times
+            self.answered += 1
         else:
-            self.failed += times
+            self.failed += 1
+            self.stored_failed += stored
+        self.stored += stored
 
 
 @dataclass(slots=True)
@@ -43,20 +50,28 @@ class Asking:
 
     store: Store
     wave: str
-    planned: int  # responses
+    planned: Mapping[str, int]  # responses of each system
     slots: Iterator[Slot]  # all of them, case by case
     first: Sequence[Task]  # grades to ask for before any response, with what the store holds for them
     tasks_of: Callable[[Sequence[Slot]], Sequence[Task]]  # what checks and LLM graders are to mark
-    questions_each: int  # how many grades a model is asked for each answered response
+    questions_each: Mapping[str, int]  # of each LLM grader, how many grades it is asked for each answered response
     system: Callable[[str], Provider]
     grader: Callable[[str], Provider]
     retry_failed: bool = False
     # told of a response, or of its failure, in every slot that shares it, and of what checks say of it
     arrived: Callable[[Sequence[Slot], Sequence[Task]], None] = lambda slots, marked: None
+    # how the primary hypotheses stand that are followed case by case
+    hypotheses: Callable[[], Mapping[str, str]] = dict
     responses: Count = field(default_factory=Count)
     grades: Count = field(default_factory=Count)
+    by_system: dict[str, Count] = field(init=False)
+    by_grader: dict[str, Count] = field(init=False)
+    failures: Counter[str] = field(default_factory=Counter)  # of this run, by kind
     journal: Journal = field(init=False)
     _known: set[bytes] = field(default_factory=set)  # LLM grades that were looked at in this run
+    _asked_of: Counter[str] = field(default_factory=Counter)  # by grader, how many these are
+    _ahead: Counter[str] = field(init=False)  # by grader, those that go first and were not looked at yet
+    _jobs: Iterator[Job] = field(init=False)
     _held: frozenset[bytes] = field(init=False)  # grades that the store held when it began
     _distinct: Iterator[Sequence[Slot]] = field(init=False)
     _aside: ThreadPoolExecutor | None = None  # one thread, because other people's checks need not be safe for several
@@ -65,11 +80,18 @@ class Asking:
         self.journal = self.store.journal()
         self._held = self.store.grade_names()
         self._distinct = _distinct(self.slots)
+        self._ahead = Counter({_name(task): task.grader.name for task in self.first}.values())
+        self.by_system = {name: Count() for name in self.planned}
+        self.by_grader = {name: Count() for name in self.questions_each}
+        self._jobs = self._made()
 
     # ------------------------------------------------------------ what is asked
 
     def jobs(self) -> Iterator[Job]:
-        """Whatever the store lacks, in order. What it holds is counted in passing."""
+        """Whatever the store lacks, in order. What it holds is counted in passing. Asked for again, it goes on where it was."""
+        return self._jobs
+
+    def _made(self) -> Iterator[Job]:
         yield from self._questions(self.first)
         while planned := tuple(islice(self._distinct, AT_ONCE)):
             filled = running.fill([same[0] for same in planned], self.store)
@@ -81,8 +103,7 @@ class Asking:
                     yield running.job(slot, self.system(slot.system), same)
                     continue
                 assert slot.response is not None
-                self.responses.add(slot.response.failure, len(same))
-                self.responses.stored += len(same)
+                self._count_response(same, slot.response.failure, stored=True)
                 checks, questions = _parted(tasks.get((slot.case.id, slot.system, slot.trial), ()))
                 self.arrived([running.shared(slot.response, one) for one in same], [self._marked(task) for task in checks])
                 yield from self._questions(questions)
@@ -94,12 +115,15 @@ class Asking:
             if name in self._known:
                 continue
             self._known.add(name)
+            grader = task.grader.name
+            self._asked_of[grader] += 1
+            if self._ahead[grader]:
+                self._ahead[grader] -= 1
             if task.missing(retry_failed=self.retry_failed):
                 yield grading.job(task, self.grader(task.grader.name))
             else:
                 assert task.grade is not None
-                self.grades.add(task.grade.failure)
-                self.grades.stored += 1
+                self._count_grade(grader, task.grade.failure, stored=True)
 
     # ------------------------------------------------------------ the ledger
 
@@ -114,13 +138,13 @@ class Asking:
             self.journal.grade(grade)
             if again is not None:
                 return (again,)
-            self.grades.add(grade.failure)
+            self._count_grade(job.name, grade.failure)
             return ()
         same: Sequence[Slot] = job.payload
         slot = running.with_outcome(same[0], outcome, wave=self.wave)
         assert slot.response is not None
         self.journal.response(slot.response)
-        self.responses.add(slot.response.failure, len(same))
+        self._count_response(same, slot.response.failure)
         checks, questions = _parted(self._looked_up(self.tasks_of([slot]))) if _answered(slot) else ([], [])
         marked = [task if task.grade or not grading.in_passing(task.grader) else self._marked(task) for task in checks]
         if slow := [task for task in marked if task.grade is None]:
@@ -160,16 +184,56 @@ class Asking:
         for _ in self.jobs():
             pass
 
+    def _count_response(self, same: Sequence[Slot], failure: Failure | None, *, stored: bool = False) -> None:
+        for slot in same:
+            self.responses.add(failure, stored=stored)
+            self.by_system[slot.system].add(failure, stored=stored)
+            if failure is not None and not stored:
+                self.failures[failure.kind] += 1
+
+    def _count_grade(self, grader: str, failure: Failure | None, *, stored: bool = False) -> None:
+        self.grades.add(failure, stored=stored)
+        self.by_grader[grader].add(failure, stored=stored)
+        if failure is not None and not stored:
+            self.failures[failure.kind] += 1
+
     def standing(self) -> tuple[int, int, int]:
         """How many responses and LLM grades are planned, how many are answered, and how many failed."""
-        unanswered = self.planned - self.responses.answered
-        # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
-        planned = self.planned + len(self._known) + unanswered * self.questions_each
+        planned = sum(self.planned.values()) + sum(map(self._grades_planned, self.by_grader))
         return planned, self.responses.answered + self.grades.answered, self.responses.failed + self.grades.failed
 
+    def _grades_planned(self, grader: str) -> int:
+        # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
+        unanswered = sum(self.planned.values()) - self.responses.answered
+        return self._asked_of[grader] + self._ahead[grader] + unanswered * self.questions_each[grader]
+
     def progress(self, of_pool: Progress) -> Progress:
-        """The pool's progress with what was planned and what the store held."""
-        return replace(of_pool, planned=self.standing()[0], stored=self.responses.stored + self.grades.stored)
+        """The pool's progress with what was planned, what the store held, and what became of answers that were read."""
+        tabs = {(one.what, one.name): one for one in of_pool.headway}
+        headway = [
+            *(_headway(tabs, "response", name, self.planned[name], count) for name, count in self.by_system.items()),
+            *(_headway(tabs, "grade", name, self._grades_planned(name), count) for name, count in self.by_grader.items()),
+        ]
+        return replace(
+            of_pool,
+            planned=sum(one.planned for one in headway),
+            stored=sum(one.stored for one in headway),
+            done=sum(one.done for one in headway),
+            failed=sum(one.failed for one in headway),
+            headway=tuple(one for one in headway if one.planned),
+            failures=dict(self.failures),
+            hypotheses=self.hypotheses(),
+        )
+
+
+def _headway(tabs: Mapping[tuple[What, str], Headway], what: What, name: str, planned: int, count: Count) -> Headway:
+    return replace(
+        tabs.get((what, name)) or Headway(name, what),
+        planned=planned,
+        stored=count.stored,
+        done=count.answered - (count.stored - count.stored_failed),
+        failed=count.failed - count.stored_failed,
+    )
 
 
 def _distinct(slots: Iterable[Slot]) -> Iterator[Sequence[Slot]]:
