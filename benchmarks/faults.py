@@ -15,8 +15,10 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # instead of this folder, whose statistics.py hides the library's
 
+from benchmarks import network
 from benchmarks.killing import IN_FLIGHT, hunted
 
+SHARES = (0.01, 0.1, 0.5, 1.0)
 missed: list[str] = []
 
 
@@ -39,14 +41,39 @@ def kills(count: int, seed: int) -> None:
         missed.append("kills")
 
 
+def grid() -> None:
+    """Each kind of network fault at each share."""
+    print(
+        f"{'fault':22} {'share':>6} {'requests':>8} {'needed':>6} {'times':>6} {'answered':>8} {'failed':>6} {'pending':>7} {'seconds':>7}"
+    )
+    for kind in network.KINDS:
+        for share in SHARES:
+            came = network.befallen(kind, share, cases=100)
+            tally = came.tally
+            print(
+                f"{kind:22} {share:6.0%} {tally.calls:8} {came.asked:6} {came.amplification:6.2f} {tally.answered:8} {tally.failed:6} "
+                f"{tally.pending:7} {came.seconds:7.1f}  {', '.join(f'{times} {what}' for what, times in came.failures.items())}",
+                flush=True,
+            )
+            wrong = list(came.wrong)
+            if share <= 0.1 and came.amplification > network.MOST_AMPLIFICATION:
+                wrong.append(f"{came.amplification:.2f} requests for one that was needed")
+            for line in wrong:
+                print(f"    {line}")
+                missed.append(f"{kind} at {share:.0%}")
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--kills", type=int, default=0, help="kill -9 so many times")
+    asked.add_argument("--network", action="store_true", help="each kind of network fault at each share")
     asked.add_argument("--seed", type=int, default=1)
     given = asked.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     if given.kills:
         kills(given.kills, given.seed)
+    if given.network:
+        grid()
     if missed:
         raise SystemExit(f"missed: {', '.join(missed)}")
 
