@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-test
 RUN = $(VENV)/bin
 
-.PHONY: ci lint types test long bars statistics build
+.PHONY: ci lint types test long ray bars statistics build
 
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ test: | $(VENV)
 
 long: | $(VENV)  ## whole-grid simulations and long kill tests
 	$(RUN)/pytest -m long
+
+ray: | $(VENV)  ## the same run on a cluster of two workers, one of which is killed
+	$(RUN)/pip install -q -e '.[ray]'
+	$(RUN)/pytest -m ray -n 0 tests/test_ray.py
 
 bars: | $(VENV)  ## kill -9 at five moments, the demo twice, start-up time
 	$(RUN)/python benchmarks/bars.py

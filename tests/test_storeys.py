@@ -30,6 +30,7 @@ LIBRARIES = {  # who may speak to which library
     "rich": {"cli"},
     "jinja2": {"report", "web"},
     "xllamacpp": {"providers"},
+    "ray": {"providers"},
 }
 
 

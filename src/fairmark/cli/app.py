@@ -89,6 +89,7 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again where asking failed for good.")] = False,
     max_calls: Annotated[int | None, typer.Option("--max-calls", min=0, help="Send at most so many requests.")] = None,
     max_usd: Annotated[float | None, typer.Option("--max-usd", min=0.0, help="Spend at most so much.")] = None,
+    on: Annotated[str | None, typer.Option("--on", help="Ask from a Ray cluster: ray, or ray://host:port.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     events: Events = False,
@@ -97,7 +98,15 @@ def run(
     from fairmark.cli import commands
 
     commands.run(
-        config, wave=wave, retry_failed=retry_failed, max_calls=max_calls, max_usd=max_usd, as_json=as_json, quiet=quiet, events=events
+        config,
+        wave=wave,
+        retry_failed=retry_failed,
+        max_calls=max_calls,
+        max_usd=max_usd,
+        on=on,
+        as_json=as_json,
+        quiet=quiet,
+        events=events,
     )
 
 

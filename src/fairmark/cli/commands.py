@@ -9,8 +9,8 @@ import platform
 import shutil
 import signal
 import webbrowser
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib import resources
@@ -162,11 +162,12 @@ def run(
     retry_failed: bool,
     max_calls: int | None,
     max_usd: float | None,
+    on: str | None,
     as_json: bool,
     quiet: bool,
     events: bool,
 ) -> None:
-    with _open(config, wave) as bench:
+    with _open(config, wave) if on is None else _on_cluster(on, config, wave) as bench:
         budget = bench.study.budget
         budget = Budget(
             usd=max_usd if max_usd is not None else budget.usd,
@@ -592,6 +593,19 @@ def check_store(config: Path, *, as_json: bool) -> None:
         screen.out.print(f"The file: {integrity}.")
     if integrity != "ok":
         raise SystemExit(1)
+
+
+@contextmanager
+def _on_cluster(address: str, config: Path, wave: str) -> Iterator[Workbench]:
+    """The study on the bench, its models and applications asked from a cluster that is let go in the end."""
+    from fairmark.providers.ray import Cluster
+
+    plain = _open(config, wave)
+    with (
+        Cluster.at(address, env=plain.env, folder=plain.study.folder, concurrency=plain.study.concurrency) as cluster,
+        Workbench(plain.study, wave=wave, env=plain.env, connect=cluster.connect) as bench,
+    ):
+        yield bench
 
 
 def _open(config: Path, wave: str, *, keep: bool = True) -> Workbench:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fairmark.errors import CannotDo, Mistake, nearest
 from fairmark.providers.addresses import THIS_MACHINE, host_of
+from fairmark.providers.bounded import within_limits
 from fairmark.providers.hosted import base_url
 from fairmark.providers.prices import estimate_tokens, price, price_of
 from fairmark.providers.recorded import Recorder, Replay, question_digest, read_recording, write_recording
@@ -126,13 +127,7 @@ def cached_weights(env: Mapping[str, str]) -> Path | None:
 
 def connect(spec: SystemSpec, *, env: Mapping[str, str], folder: Path, notify: Notify | None = None) -> Provider:
     """The provider of a system. Its `seconds` and `concurrency` are kept to."""
-    provider = _system(spec, env=env, folder=folder, notify=notify)
-    seconds, concurrency = spec.options.get("seconds"), spec.options.get("concurrency")
-    if seconds is None and concurrency is None:
-        return provider
-    from fairmark.providers.bounded import Bounded
-
-    return Bounded(provider, seconds=seconds, concurrency=concurrency)
+    return within_limits(_system(spec, env=env, folder=folder, notify=notify), spec)
 
 
 def _system(spec: SystemSpec, *, env: Mapping[str, str], folder: Path, notify: Notify | None) -> Provider:

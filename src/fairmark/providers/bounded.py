@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fairmark.records import Answer, Failure, Provider, Question
+from fairmark.study import SystemSpec
 
 
 class Bounded:
@@ -39,3 +40,9 @@ class Bounded:
             if not deadline.expired():
                 raise
             return Failure("timeout", self.host, f"no complete answer within {self.seconds:g} seconds")
+
+
+def within_limits(provider: Provider, spec: SystemSpec) -> Provider:
+    """The provider with the limits that its system sets; itself where there are none."""
+    seconds, concurrency = spec.options.get("seconds"), spec.options.get("concurrency")
+    return provider if seconds is None and concurrency is None else Bounded(provider, seconds=seconds, concurrency=concurrency)

@@ -47,7 +47,7 @@ class Application:
                 remedy='give a body such as {"question": "{{input}}"}',
             )
         self._secrets = Secrets(env)
-        for name in self._references():
+        for name in self.references():
             if not self._secrets.has(name):
                 raise CannotDo(
                     "NO_KEY", f"{spec.name} sends {name}, and it is not set", f"set {name} in your shell or in the study's .env file"
@@ -77,7 +77,8 @@ class Application:
     async def close(self) -> None:
         await self._transport.close()
 
-    def _references(self) -> tuple[str, ...]:
+    def references(self) -> tuple[str, ...]:
+        """The names of the variables that a request is filled from."""
         names = [*referred(self._headers.values()), *_QUERY_REFERENCE.findall(self._rest)]
 
         def note(written: str) -> str:
