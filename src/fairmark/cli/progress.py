@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fairmark.cli import screen
-from fairmark.records import Headway, Progress
+from fairmark.records import Headway, Places, Progress
 
 PLAIN_EVERY = 5.0  # seconds between lines where nobody watches a terminal
 FRAMES = 4  # a second: more are not told apart, and each takes time from the run
 SILENT = 5.0  # seconds without an answer that are worth saying
 WIDE = 64  # columns from which there is room for bars
 BAR = 20
+WHAT = {"response": "answers", "grade": "marks"}
 LONGEST_NAME = 24
 OTHER_LINES = 10  # of the screen, which systems and graders leave free
 STATES = {"supported": "supported", "refuted": "refuted", "ruled-out": "ruled out", "capped": "used up", "refused": "not followed"}
@@ -52,7 +53,6 @@ class Watcher:
         self._grew = self._heard  # when the latest answer or failure came
         self._said = True  # the latest has been shown
         self._word = ""  # the latest line that has to be read
-        self._deaf = False  # nobody listens any more
 
     # ------------------------------------------------------------ what a run tells
 
@@ -158,11 +158,9 @@ class Watcher:
         return replace(progress, hypotheses={**self._known, **followed})
 
     def _print(self, line: str) -> None:
-        try:
-            if not self._deaf:
-                self._console.print(Text(plain(line)))
-        except OSError:  # the reader of the pipe has gone; the run is not theirs to end
-            self._deaf = True
+        with suppress(OSError):  # whoever has gone does not end the run, as rich's own printing would
+            self._console.file.write(plain(line) + "\n")
+            self._console.file.flush()
 
 
 # ------------------------------------------------------------ in words
@@ -175,10 +173,10 @@ def describe(progress: Progress, *, silent: float = 0.0) -> str:
         parts.append(f"{progress.stored} from the store")
     if progress.failed:
         parts.append(f"{progress.failed} failed ({_counted(progress.failures)})" if progress.failures else f"{progress.failed} failed")
-    parts += [*_pace(progress), _spend(progress), *_left(progress), *_silence(progress, silent)]
+    parts += [*_pace(progress), ", ".join(_spend(progress)), *_left(progress), *_silence(progress, silent)]
     if progress.resting:
         parts.append(_resting(progress))
-    parts += [f"{place.host}: {_places(place.now, place.most, place.lowered)}" for place in progress.places if place.lowered]
+    parts += [f"{one.host}: {_places(one)}" for one in progress.places if one.lowered]
     parts += [f"{name} {STATES[state]}" for name, state in progress.hypotheses.items() if state in STATES]
     if progress.note:
         parts.append(progress.note)
@@ -195,14 +193,13 @@ def drawn(
     lines: list[RenderableType] = [_joined(head, width)] if width >= WIDE else [part for part in head if part.plain]
     room = max(1, height - OTHER_LINES)
     lines.append(_table(progress.headway, width, room, blocks=blocks))
-    facts = [_spend(progress)]
+    facts = _spend(progress)
     if progress.tokens:
         facts.append(f"{progress.tokens:,} tokens")
     if progress.stored:
         facts.append(f"{progress.stored} from the store")
     lines += _facts(facts, width)
-    for place in progress.places:
-        lines.append(Text(plain(f"{place.host}: {place.taken} under way, {_places(place.now, place.most, place.lowered)}")))
+    lines += [Text(plain(f"{one.host}: {one.taken} under way, {_places(one)}")) for one in progress.places]
     waits = [*_silence(progress, silent), *([_resting(progress)] if progress.resting else [])]
     if progress.retried:
         waits.append(f"tried again: {_counted(progress.retried)}")
@@ -217,10 +214,7 @@ def drawn(
         ]
         lines += _facts(states, width)
     if progress.note:
-        lines.append(Text(plain(progress.note), style="dim"))
-    for line in lines:
-        if isinstance(line, Text):
-            line.no_wrap, line.overflow = True, "ellipsis"
+        lines.append(Text(plain(progress.note), style="dim", no_wrap=True, overflow="ellipsis"))
     return Group(*lines)
 
 
@@ -236,12 +230,14 @@ def _table(headway: Sequence[Headway], width: int, room: int, *, blocks: bool) -
     if wide:
         table.add_column(no_wrap=True, min_width=BAR)
     table.add_column(no_wrap=True, justify="right")
+    if wide:
+        table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     for one in shown:
         finished = one.stored + one.done + one.failed
         bar = [_bar(finished, one.planned, blocks=blocks)] if wide else []
         failed = Text(f"{one.failed} failed", style="bold") if one.failed else Text("")
-        table.add_row(Text(plain(one.name)), *bar, Text(f"{finished} of {one.planned}"), failed)
+        table.add_row(Text(plain(one.name)), *bar, Text(f"{finished} of {one.planned}"), *([Text(WHAT[one.what])] if wide else []), failed)
     if len(shown) < len(headway):
         table.add_row(Text(f"and {len(headway) - len(shown)} more", style="dim"))
     return table
@@ -297,24 +293,27 @@ def _left(progress: Progress) -> list[str]:
     return [f"{screen.duration(seconds)} left"] if seconds is not None and progress.pending else []
 
 
-def _spend(progress: Progress) -> str:
+def _spend(progress: Progress) -> list[str]:
     """What was spent, and what all will have cost: a range, because prices vary."""
     if progress.usd is None:
-        return "spend unknown"
+        return ["spend unknown"]
+    spent = f"spent {progress.usd:.4f} USD"
     if not progress.pending:
-        return f"{progress.usd:.4f} USD"
+        return [spent]
     span = progress.usd_projected
-    in_the_end = "not known yet" if span is None else _usd(*span)
-    return f"{progress.usd:.4f} USD so far, in the end {in_the_end}"
+    return [spent, f"in the end {'not known yet' if span is None else _usd(*span)}"]
 
 
 def _usd(low: float, high: float) -> str:
-    first, last = f"{low:.4f}", f"{high:.4f}"
+    digits = 2 if high >= 1 else 4
+    first, last = f"{low:.{digits}f}", f"{high:.{digits}f}"
     return f"{first} USD" if first == last else f"{first} to {last} USD"
 
 
-def _places(now: int, most: int, why: str) -> str:
-    return f"{now} of {most} places ({why})" if why else f"{now} {'place' if now == 1 else 'places'}"
+def _places(places: Places) -> str:
+    if places.lowered:
+        return f"{places.now} of {places.most} places ({places.lowered})"
+    return f"{places.now} {'place' if places.now == 1 else 'places'}"
 
 
 def _resting(progress: Progress) -> str:
