@@ -324,3 +324,20 @@ def test_what_stands_decided_early_may_be_asked_at_any_time() -> None:
     assert after.results["H1"].decided_at is not None
     assert after.results["H1"].decided_at < 40
     assert after.stop
+
+
+def test_an_analysis_needs_no_words(tmp_path: Path) -> None:
+    from fairmark.cli.commands import unpack_demo
+    from fairmark.workbench import recorded_demo
+
+    unpack_demo(tmp_path / "demo")
+    with recorded_demo(tmp_path / "demo") as made:
+        made.run()
+        found, table = made.analyse(), made.table()
+        assert all(row.response is not None and row.response.output for row in table.rows)
+        with_words = made._analyse(table)
+    assert with_words.hypotheses == found.hypotheses
+    assert with_words.systems == found.systems
+    assert with_words.criteria == found.criteria
+    assert with_words.trust == found.trust
+    assert with_words.groups == found.groups

@@ -27,10 +27,13 @@ def tasks(items: Sequence[Item], graders: Sequence[Grader], *, repeats: Callable
 def fill(planned: Sequence[Task], store: Store) -> tuple[Task, ...]:
     """The same tasks with the grades that the store holds for them, under this study's names."""
     stored = store.grades({task.key for task in planned})
-    return tuple(
-        task if (grade := stored.get(task.key)) is None else replace(task, grade=replace(grade, grader=task.grader.name))
-        for task in planned
-    )
+    return tuple(task if (grade := stored.get(task.key)) is None else _with(task, grade) for task in planned)
+
+
+def _with(task: Task, grade: Grade) -> Task:
+    """The task with a stored grade, under this study's name for its grader, since names are not part of a key."""
+    named = grade if grade.grader == task.grader.name else replace(grade, grader=task.grader.name)
+    return Task(task.key, task.grader, task.item, task.repeat, named)
 
 
 def mark_at_once(planned: Sequence[Task], store: Store, *, retry_failed: bool = False) -> tuple[Task, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from math import isfinite
+from sys import intern
 from typing import Any
 
 import orjson
@@ -25,22 +26,39 @@ def write(record: Response | Grade) -> bytes:
 
 def read_response(text: str) -> Response:
     """The response that `write` wrote."""
-    found = json.loads(text)
-    return Response(**found | {"answer": _answer(found["answer"]), "failure": _failure(found["failure"])})
+    found = _read(text)
+    found["answer"], found["failure"] = _answer(found["answer"]), _failure(found["failure"])
+    _share(found, ("system", "wave"))
+    return Response(**found)
 
 
 def read_grade(text: str) -> Grade:
     """The grade that `write` wrote."""
-    found = json.loads(text)
-    return Grade(
-        **found
-        | {
-            "answer": _answer(found["answer"]),
-            "failure": _failure(found["failure"]),
-            "evidence": tuple(Span(**span) for span in found["evidence"]),
-            "level_order": tuple(found["level_order"]),
-        }
-    )
+    found = _read(text)
+    found["answer"], found["failure"] = _answer(found["answer"]), _failure(found["failure"])
+    found["evidence"] = tuple([Span(**span) for span in found["evidence"]])
+    found["level_order"] = tuple(found["level_order"])
+    _share(found, ("criterion", "grader", "rater", "label"))
+    return Grade(**found)
+
+
+def _read(text: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:  # half characters
+        found = json.loads(text)
+    usage = found["answer"] and found["answer"]["usage"]
+    if usage and any(isinstance(tokens, float) for tokens in usage.values()):  # a whole number over 64 bits
+        found = json.loads(text)
+    return found
+
+
+def _share(found: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Has records share the few words that stand in many of them."""
+    for name in names:
+        if found[name]:
+            found[name] = intern(found[name])
 
 
 def _no_nan(record: Response | Grade) -> None:
@@ -77,11 +95,9 @@ def _failure(found: dict[str, Any] | None) -> Failure | None:
 def _answer(found: dict[str, Any] | None) -> Answer | None:
     if found is None:
         return None
-    logprobs = found["logprobs"]
-    return Answer(
-        **found
-        | {
-            "usage": None if found["usage"] is None else Usage(**found["usage"]),
-            "logprobs": None if logprobs is None else tuple((token, value) for token, value in logprobs),
-        }
-    )
+    if found["usage"] is not None:
+        found["usage"] = Usage(**found["usage"])
+    if found["logprobs"] is not None:
+        found["logprobs"] = tuple([(token, value) for token, value in found["logprobs"]])
+    _share(found, ("finish", "model"))
+    return Answer(**found)

@@ -17,11 +17,11 @@ from fairmark import grade as grading
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
-from fairmark.records import Case, Grader, Message, Provider, Slot, Task, digest, item_of
+from fairmark.records import Answer, Case, Grader, Message, Provider, Response, Slot, Task, digest, item_of
 from fairmark.results import Analysis, Exhibit, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
-from fairmark.workbench.asking import AT_ONCE, Asking
+from fairmark.workbench.asking import AT_ONCE, Asking, What
 from fairmark.workbench.telling import Telling, Watch
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from fairmark.calls import Policy
     from fairmark.plan import Outlook
     from fairmark.store import Store
-    from fairmark.table import Cell, Drawn, Row, Table
+    from fairmark.table import Cell, Row, Table
+    from fairmark.workbench.following import Following
 
 T = TypeVar("T")
 Connect = Callable[[SystemSpec | ModelSpec], Provider]
@@ -157,9 +158,11 @@ class Workbench:
     @property
     def graders(self) -> tuple[Grader, ...]:
         """One grader per criterion and rater, an LLM grader with the examples that it is shown now."""
+        if not self._examples:
+            return self._built
         from fairmark import tuning as tuning_room
 
-        return tuning_room.shown(self._built, self._examples) if self._examples else self._built
+        return tuning_room.shown(self._built, self._examples)
 
     @cached_property
     def _built(self) -> tuple[Grader, ...]:
@@ -191,9 +194,9 @@ class Workbench:
 
     def _choose_examples(self) -> None:
         """Looks up which marked responses LLM graders are shown: people may have marked more of the train part since."""
-        from fairmark import tuning as tuning_room
-
         if self.study.tuning is not None and any(spec.examples for spec in self.study.graders.values()):
+            from fairmark import tuning as tuning_room
+
             self._examples = tuning_room.examples(self._tabled(kind="human"))
 
     def _calibration(self) -> tuple[Task, ...]:
@@ -255,7 +258,8 @@ class Workbench:
         await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
         self._affordable(budget, self.plan)
         slots = running.slots(self.study, self.systems, wave=self.wave)
-        return await self._ask(slots, watch, budget, deciding=deciding, retry_failed=retry_failed)
+        with self.store.hold(self._run_name):
+            return await self._ask(slots, watch, budget, deciding=deciding, retry_failed=retry_failed)
 
     def _read_recorded(self, *, retry_failed: bool) -> None:
         """Has the responses of recorded systems made and marked, a few at a time."""
@@ -279,25 +283,7 @@ class Workbench:
         from fairmark import calls
 
         pool = _Pool(self)
-        of_each = len(self.study.cases) * self.study.trials
-        asking = Asking(
-            store=self.store,
-            wave=self.wave,
-            planned=dict.fromkeys(self.systems, of_each) if first is None else {},
-            slots=slots,
-            first=self._calibration() if first is None else first,
-            tasks_of=lambda some: [
-                task for task in self._tasks_of(some, graders=self._marking_now) if task.grader.kind == "check" or self._asks(task)
-            ],
-            questions_each={
-                name: sum(self._repeats(grader) for grader in self.graders if grader.name == name)
-                for name, spec in self.study.graders.items()
-                if spec.kind == "llm"
-            },
-            system=pool.system,
-            grader=pool.grader,
-            retry_failed=retry_failed,
-        )
+        asking = self._asking(slots, pool, first=first, retry_failed=retry_failed)
         if deciding is not None:
             asking.hypotheses = lambda: {name: claim.state for name, claim in deciding.claims.items()}
         telling = Telling(watch, sum(asking.planned.values()))
@@ -340,6 +326,51 @@ class Workbench:
             stopped=done.stopped if answered + failed < planned else "",
         )
 
+    def _asking(
+        self, slots: Iterator[Slot], pool: _Pool, *, first: Sequence[Task] | None = None, retry_failed: bool = False, asks: bool = True
+    ) -> Asking:
+        """The ledger of a run; with `asks` false, of one that only counts what the store holds."""
+        of_each = len(self.study.cases) * self.study.trials
+        return Asking(
+            store=self.store,
+            wave=self.wave,
+            planned=dict.fromkeys(self.systems, of_each) if first is None else {},
+            slots=slots,
+            first=self._calibration() if first is None else first,
+            tasks_of=lambda some: [
+                task
+                for task in self._tasks_of(some, graders=self._marking_now)
+                if self._asks(task) or (asks and task.grader.kind == "check")
+            ],
+            questions_each={
+                name: sum(self._repeats(grader) for grader in self.graders if grader.name == name)
+                for name, spec in self.study.graders.items()
+                if spec.kind == "llm"
+            },
+            system=pool.system,
+            grader=pool.grader,
+            retry_failed=retry_failed,
+            ask_again=asks,
+        )
+
+    def following(self) -> Following:
+        """How a run of this study stands that goes on in another process, as the store says. Nothing is asked or written."""
+        from fairmark.workbench.following import Following
+
+        def count() -> Asking:
+            self._choose_examples()
+            return self._asking(running.slots(self.study, self.systems, wave=self.wave), _Pool(self), asks=False)
+
+        def asked(what: What, name: str) -> bool:
+            return what == "grade" or self.systems[name].kind != "recorded"
+
+        return Following(self.store, self._run_name, self.wave, count=count, asked=asked)
+
+    @property
+    def _run_name(self) -> str:
+        """What the store is told that a run does while it holds it."""
+        return f"run of {self._plan_name}"
+
     def _deciding(self) -> Deciding | None:
         """Whoever says when a run has asked enough; None where every case is asked. `CannotDo` where it could never say so."""
         if self.study.plan.stop != "when-decided":
@@ -380,34 +411,51 @@ class Workbench:
         self._choose_examples()
         return self._tabled()
 
-    def _tabled(self, *, kind: str | None = None) -> Table:
-        """The table, or of it the marks of one kind of grader, without how responses were drawn for people."""
+    def _tabled(self, *, kind: str | None = None, words: bool = True) -> Table:
+        """The table, or of it the marks of one kind of grader, without how responses were drawn for people.
+
+        Without `words` the texts of answers and reasons are left out, which take most of the room and decide nothing.
+        """
+        from fairmark.table import Table
+
+        planned = running.slots(self.study, self.systems, wave=self.wave)
+        rows: list[Row] = []
+        while some := tuple(islice(planned, AT_ONCE)):
+            rows += self._rows(running.fill(some, self.store), kind=kind, words=words)
+        if self.study.people is None:
+            return Table(self.study, tuple(rows))
         from fairmark import people as peopling
-        from fairmark.table import Row, Table
 
         slots = self.slots()
-        tasks = grading.mark_at_once(self.tasks(slots, kind=kind), self.store)
-        cells: dict[tuple[str, str, int], list[Cell]] = {}
-        for task in tasks:
-            where = (task.item.case_id, task.item.system, task.item.trial)
-            cells.setdefault(where, []).append(_cell(task))
-        drawn: Mapping[peopling.Where, Drawn] = {}
-        if self.study.people is not None:
-            assignments = self.store.people.assignments(self._plan_name)
-            said = peopling.said_of(self.store.people.acts(self._plan_name))
-            for place, marked in peopling.cells(self.study, slots, assignments, said, self.store).items():
-                cells.setdefault(place, []).extend(marked)
-            ready = peopling.eligible(slots) if kind is None else ()
-            strata = peopling.strata_of(self.study, ready, self._verdicts(slots))
-            drawn = peopling.drawn(strata, assignments, ready)
+        assignments = self.store.people.assignments(self._plan_name)
+        said = peopling.said_of(self.store.people.acts(self._plan_name))
+        marked = peopling.cells(self.study, slots, assignments, said, self.store)
+        ready = peopling.eligible(slots) if kind is None else ()
+        strata = peopling.strata_of(self.study, ready, self._verdicts(slots))
         return Table(
             self.study,
-            tuple(
-                Row(slot.case, slot.system, slot.trial, slot.response, tuple(cells.get((slot.case.id, slot.system, slot.trial), ())))
-                for slot in slots
-            ),
-            drawn,
+            tuple(replace(row, cells=(*row.cells, *marked.get((row.case.id, row.system, row.trial), ()))) for row in rows),
+            peopling.drawn(strata, assignments, ready),
         )
+
+    def _rows(self, slots: Sequence[Slot], *, kind: str | None, words: bool) -> list[Row]:
+        """A row of each slot, with the marks that are there or can be made at once."""
+        from fairmark.table import Row
+
+        cells: dict[tuple[str, str, int], list[Cell]] = {}
+        for task in grading.mark_at_once(self.tasks(slots, kind=kind), self.store):
+            where = (task.item.case_id, task.item.system, task.item.trial)
+            cells.setdefault(where, []).append(_cell(task, words=words))
+        return [
+            Row(
+                slot.case,
+                slot.system,
+                slot.trial,
+                slot.response if words else _without_words(slot.response),
+                tuple(cells.get((slot.case.id, slot.system, slot.trial), ())),
+            )
+            for slot in slots
+        ]
 
     # ------------------------------------------------------------ people
 
@@ -510,7 +558,8 @@ class Workbench:
         from fairmark import plan
 
         self._affordable(budget, lambda: plan.outlook(self.study, (), tasks, models={}, destinations={}, env=self.env))
-        return await self._ask(iter(()), watch, budget, first=tasks)
+        with self.store.hold(f"marking for {self._plan_name}"):
+            return await self._ask(iter(()), watch, budget, first=tasks)
 
     def _parted(self, on: Part) -> None:
         """`Mistake` for a part where the study has none."""
@@ -612,7 +661,8 @@ class Workbench:
 
     def analyse(self) -> Findings:
         """What the evidence supports so far."""
-        return self._analyse(self.table())
+        self._choose_examples()
+        return self._analyse(self._tabled(words=self.study.tuning is not None))
 
     def _analyse(self, table: Table) -> Findings:
         from fairmark import analyse as analysing
@@ -698,12 +748,23 @@ class Workbench:
             )
 
 
-def _cell(task: Task) -> Cell:
+def _cell(task: Task, *, words: bool = True) -> Cell:
     """A task as the table holds it."""
     from fairmark.table import Cell
 
-    grader = task.grader
-    return Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade)
+    grader, grade = task.grader, task.grade
+    if grade is not None and not words:
+        grade = replace(grade, reason="", evidence=(), answer=_silent(grade.answer))
+    return Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, grade)
+
+
+def _without_words(response: Response | None) -> Response | None:
+    return response if response is None or response.answer is None else replace(response, answer=_silent(response.answer))
+
+
+def _silent(answer: Answer | None) -> Answer | None:
+    """An answer with what it cost and without what it said."""
+    return None if answer is None else replace(answer, text="", logprobs=None)
 
 
 def _with_tuning(receipts: Sequence[Trust], tuned: Sequence[tuning_room.Tuned]) -> tuple[Trust, ...]:
