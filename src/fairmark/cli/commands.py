@@ -22,6 +22,7 @@ from fairmark import __version__
 from fairmark.cli import screen
 from fairmark.cli.progress import Watcher
 from fairmark.errors import CannotDo, Mistake, Problem
+from fairmark.report.underway import duration
 from fairmark.results import Analysis
 from fairmark.study import Budget, Part
 from fairmark.workbench import DECIDED, Tally, Workbench, analyse_table
@@ -265,7 +266,7 @@ def _say_run(tally: Tally) -> None:
     spent = "spend unknown" if tally.usd is None else f"{tally.usd:.4f} USD"
     screen.out.print(
         f"{tally.planned} planned = {tally.answered} answered + {tally.failed} failed + {tally.pending} pending; "
-        f"{tally.calls} model calls in {screen.duration(tally.seconds)}, {spent}."
+        f"{tally.calls} model calls in {duration(tally.seconds)}, {spent}."
     )
     if tally.stopped == DECIDED:
         screen.out.print(f"Stopped early: {tally.stopped}. What is pending is not needed.")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from fairmark.cli import screen
 from fairmark.records import Headway, Places, Progress
+from fairmark.report import underway
 
 PLAIN_EVERY = 5.0  # seconds between lines where nobody watches a terminal
 FRAMES = 4  # a second: more are not told apart, and each takes time from the run
@@ -168,12 +169,14 @@ class Watcher:
 
 def describe(progress: Progress, *, silent: float = 0.0) -> str:
     """One line: how far, how fast, what it cost and will cost, how long it will take."""
-    parts = [f"answers and marks {_finished(progress)}/{progress.planned} ({_percent(progress)})"]
+    parts = [f"answers and marks {underway.finished(progress)}/{progress.planned} ({underway.percent(progress)})"]
     if progress.stored:
         parts.append(f"{progress.stored} from the store")
     if progress.failed:
-        parts.append(f"{progress.failed} failed ({_counted(progress.failures)})" if progress.failures else f"{progress.failed} failed")
-    parts += [*_pace(progress), ", ".join(_spend(progress)), *_left(progress), *_silence(progress, silent)]
+        parts.append(
+            f"{progress.failed} failed ({underway.counted(progress.failures)})" if progress.failures else f"{progress.failed} failed"
+        )
+    parts += [*_pace(progress), ", ".join(underway.spend(progress)), *_left(progress), *_silence(progress, silent)]
     if progress.resting:
         parts.append(_resting(progress))
     parts += [f"{one.host}: {_places(one)}" for one in progress.places if one.lowered]
@@ -187,13 +190,13 @@ def drawn(
     progress: Progress, *, study: str = "", width: int = 80, height: int = 25, silent: float = 0.0, blocks: bool = True
 ) -> RenderableType:
     """One screen: a headline, a line for each system and grader, then spend, hosts, errors, hypotheses and the last note."""
-    far = f"{_finished(progress)} of {progress.planned}, {_percent(progress)}"
+    far = f"{underway.finished(progress)} of {progress.planned}, {underway.percent(progress)}"
     pace = ", ".join([*_pace(progress), *_left(progress)])
     head = [Text(plain(study), style="bold"), Text(far), Text(pace)]
     lines: list[RenderableType] = [_joined(head, width)] if width >= WIDE else [part for part in head if part.plain]
     room = max(1, height - OTHER_LINES)
     lines.append(_table(progress.headway, width, room, blocks=blocks))
-    facts = _spend(progress)
+    facts = underway.spend(progress)
     if progress.tokens:
         facts.append(f"{progress.tokens:,} tokens")
     if progress.stored:
@@ -202,9 +205,9 @@ def drawn(
     lines += [Text(plain(f"{one.host}: {one.taken} under way, {_places(one)}")) for one in progress.places]
     waits = [*_silence(progress, silent), *([_resting(progress)] if progress.resting else [])]
     if progress.retried:
-        waits.append(f"tried again: {_counted(progress.retried)}")
+        waits.append(f"tried again: {underway.counted(progress.retried)}")
     if progress.failures:
-        waits.append(f"failed: {_counted(progress.failures)}")
+        waits.append(f"failed: {underway.counted(progress.failures)}")
     lines += _facts(waits, width)
     if progress.hypotheses:
         marks = {"supported": screen.SHAPES["supported"], "refuted": screen.SHAPES["refuted"]} if blocks else {}
@@ -267,47 +270,17 @@ def _facts(facts: Sequence[str], width: int) -> list[RenderableType]:
     return [Text(line) for line in lines]
 
 
-def _finished(progress: Progress) -> int:
-    return progress.stored + progress.done + progress.failed
-
-
-def _percent(progress: Progress) -> str:
-    """Whole percent, and 100 only once all is finished."""
-    return f"{100 * _finished(progress) // progress.planned if progress.planned else 100}%"
-
-
 def _pace(progress: Progress) -> list[str]:
     made = progress.done + progress.failed
     if not made or progress.seconds <= 0:
         return []
-    average = f"{_rate(made / progress.seconds)}/s"
-    return [f"{_rate(progress.a_second)}/s now, {average} on average" if progress.a_second is not None else average]
-
-
-def _rate(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}" if rate >= 1 else f"{rate:.2f}"
+    average = f"{underway.rate(made / progress.seconds)}/s"
+    return [f"{underway.rate(progress.a_second)}/s now, {average} on average" if progress.a_second is not None else average]
 
 
 def _left(progress: Progress) -> list[str]:
     seconds = progress.seconds_left
-    return [f"{screen.duration(seconds)} left"] if seconds is not None and progress.pending else []
-
-
-def _spend(progress: Progress) -> list[str]:
-    """What was spent, and what all will have cost: a range, because prices vary."""
-    if progress.usd is None:
-        return ["spend unknown"]
-    spent = f"spent {progress.usd:.4f} USD"
-    if not progress.pending:
-        return [spent]
-    span = progress.usd_projected
-    return [spent, f"in the end {'not known yet' if span is None else _usd(*span)}"]
-
-
-def _usd(low: float, high: float) -> str:
-    digits = 2 if high >= 1 else 4
-    first, last = f"{low:.{digits}f}", f"{high:.{digits}f}"
-    return f"{first} USD" if first == last else f"{first} to {last} USD"
+    return [f"{underway.duration(seconds)} left"] if seconds is not None and progress.pending else []
 
 
 def _places(places: Places) -> str:
@@ -321,11 +294,7 @@ def _resting(progress: Progress) -> str:
 
 
 def _silence(progress: Progress, silent: float) -> list[str]:
-    return [f"no answer for {screen.duration(silent)}"] if silent >= SILENT and progress.pending else []
-
-
-def _counted(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items(), key=lambda one: -one[1]))
+    return [f"no answer for {underway.duration(silent)}"] if silent >= SILENT and progress.pending else []
 
 
 def plain(text: str) -> str:

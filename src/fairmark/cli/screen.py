@@ -169,16 +169,6 @@ def systems(analysis: Analysis) -> None:
         out.print(f"{system.system}: {sentences.counted(system)}; score {interval(system.score)}; {cost}")
 
 
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def pairs(rows: Mapping[str, str]) -> None:
     """Aligned names and values."""
     width = max((len(name) for name in rows), default=0)

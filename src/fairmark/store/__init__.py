@@ -24,16 +24,17 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
 
 from fairmark.errors import CannotDo
 from fairmark.records import Grade, Response, canonical
-from fairmark.store import chain, documents
+from fairmark.store import arrivals, chain, documents
+from fairmark.store.arrivals import Arrived, Kind, Mark
 from fairmark.store.chain import Place, Verified
 from fairmark.store.journal import Journal
-from fairmark.store.lease import BEAT, Clock, Lease, since_boot
+from fairmark.store.lease import BEAT, Clock, Holder, Lease, holder, since_boot
 from fairmark.store.opening import in_file, in_memory, run, trouble
 from fairmark.store.people import PeopleRows, Posted, Session
 from fairmark.store.rows import Adding, Rows, column, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, plan, response
 
-__all__ = ["FrozenPlan", "Journal", "Orphan", "PeopleRows", "Place", "Posted", "Session", "Store", "Verified"]
+__all__ = ["Arrived", "FrozenPlan", "Holder", "Journal", "Mark", "Orphan", "PeopleRows", "Place", "Posted", "Session", "Store", "Verified"]
 
 GROUP = 2000  # writes in one commit
 CHUNK = 10_000  # keys in one query
@@ -76,6 +77,7 @@ class Store:
         self.read_only = read_only
         self._engine = engine
         self._turn = threading.RLock()  # in memory there is one connection for all
+        self._moment = threading.local()  # the connection of a thread for which the store stands still
         self._queue: queue.SimpleQueue[tuple[Write, Future[None]] | None] = queue.SimpleQueue()
         self._broken: CannotDo | None = None
         self._door = threading.Lock()  # nothing is queued behind the word that ends the queue
@@ -279,6 +281,26 @@ class Store:
         with self._reading() as connection:
             return {name: connection.execute(select(func.count()).select_from(table)).scalar_one() for name, table in tables.items()}
 
+    def holder(self) -> Holder | None:
+        """Who asks from this store now."""
+        with self._reading() as connection:
+            return holder(connection)
+
+    def mark(self) -> Mark:
+        """Where the store ends now."""
+        with self._reading() as connection:
+            return arrivals.mark(connection)
+
+    def arrived(self, after: Mark, to: Mark, *, wave: str) -> tuple[Arrived, ...]:
+        """What came in after one place and up to another, counted: responses of a wave, and all grades."""
+        with self._reading() as connection:
+            return arrivals.arrived(connection, after, to, wave=wave)
+
+    def lately(self, at: int, *, wave: str) -> dict[tuple[Kind, str], int]:
+        """How many responses of a wave each system gave since a moment, and each grader grades."""
+        with self._reading() as connection:
+            return arrivals.lately(connection, at, wave=wave)
+
     def integrity(self) -> str:
         """`ok`, or what is wrong: what SQLite says of the file, and texts that are not the ones that were stored."""
         with self._reading() as connection:
@@ -318,8 +340,22 @@ class Store:
         return found
 
     @contextmanager
+    def still(self) -> Iterator[None]:
+        """Whatever this thread reads within is of one moment, though more is written meanwhile."""
+        with self._reading() as connection:
+            connection.exec_driver_sql("BEGIN")
+            self._moment.connection = connection
+            try:
+                yield
+            finally:
+                self._moment.connection = None
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A connection for reading. In memory readers and the writer take turns."""
+        if (kept := getattr(self._moment, "connection", None)) is not None:
+            yield kept
+            return
         try:
             if self.path is None:
                 with self._turn, self._engine.connect() as connection:

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,20 @@ def since_boot() -> int:
     """Nanoseconds since the boot, those included in which the machine slept."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who asks now."""
+
+    what: str  # what it is doing
+    since: int  # UTC, nanoseconds
+
+
+def holder(connection: Connection, clock: Clock = since_boot) -> Holder | None:
+    """Who keeps the lease alive now, this process or another one."""
+    held = connection.execute(_ROW).first()
+    return None if held is None or _stale(held, clock()) else Holder(held.what, held.since)
 
 
 class Lease:

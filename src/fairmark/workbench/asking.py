@@ -33,6 +33,7 @@ class Count:
     failed: int = 0
     stored: int = 0  # of both, those that the store held already
     stored_failed: int = 0  # of these, those that failed
+    kinds: Counter[str] = field(default_factory=Counter)  # of all that failed
 
     def add(self, failure: Failure | None, *, stored: bool = False) -> None:
         """Counts one more."""
@@ -41,6 +42,7 @@ class Count:
         else:
             self.failed += 1
             self.stored_failed += stored
+            self.kinds[failure.kind] += 1
         self.stored += stored
 
 
@@ -58,6 +60,7 @@ class Asking:
     system: Callable[[str], Provider]
     grader: Callable[[str], Provider]
     retry_failed: bool = False
+    ask_again: bool = True  # what failed in a way that may pass is missing; otherwise it counts as failed
     # told of a response, or of its failure, in every slot that shares it, and of what checks say of it
     arrived: Callable[[Sequence[Slot], Sequence[Task]], None] = lambda slots, marked: None
     # how the primary hypotheses stand that are followed case by case
@@ -71,7 +74,7 @@ class Asking:
     _known: set[bytes] = field(default_factory=set)  # LLM grades that were looked at in this run
     _asked_of: Counter[str] = field(default_factory=Counter)  # by grader, how many these are
     _ahead: Counter[str] = field(init=False)  # by grader, those that go first and were not looked at yet
-    _jobs: Iterator[Job] = field(init=False)
+    _missing: Iterator[Sequence[Slot] | Task] = field(init=False)
     _held: frozenset[bytes] = field(init=False)  # grades that the store held when it began
     _distinct: Iterator[Sequence[Slot]] = field(init=False)
     _aside: ThreadPoolExecutor | None = None  # one thread, because other people's checks need not be safe for several
@@ -83,15 +86,19 @@ class Asking:
         self._ahead = Counter({_name(task): task.grader.name for task in self.first}.values())
         self.by_system = {name: Count() for name in self.planned}
         self.by_grader = {name: Count() for name in self.questions_each}
-        self._jobs = self._made()
+        self._missing = self._looked_through()
 
     # ------------------------------------------------------------ what is asked
 
     def jobs(self) -> Iterator[Job]:
         """Whatever the store lacks, in order. What it holds is counted in passing. Asked for again, it goes on where it was."""
-        return self._jobs
+        for one in self._missing:
+            yield self._job(one) if isinstance(one, Task) else running.job(one[0], self.system(one[0].system), one)
 
-    def _made(self) -> Iterator[Job]:
+    def _job(self, task: Task) -> Job:
+        return grading.job(task, self.grader(task.grader.name))
+
+    def _looked_through(self) -> Iterator[Sequence[Slot] | Task]:
         yield from self._questions(self.first)
         while planned := tuple(islice(self._distinct, AT_ONCE)):
             filled = running.fill([same[0] for same in planned], self.store)
@@ -99,17 +106,16 @@ class Asking:
             for task in grading.fill(self.tasks_of([slot for slot in filled if _answered(slot)]), self.store):
                 tasks.setdefault((task.item.case_id, task.item.system, task.item.trial), []).append(task)
             for slot, same in zip(filled, planned, strict=True):
-                if slot.missing(retry_failed=self.retry_failed):
-                    yield running.job(slot, self.system(slot.system), same)
+                if slot.response is None or (self.ask_again and slot.missing(retry_failed=self.retry_failed)):
+                    yield same
                     continue
-                assert slot.response is not None
                 self._count_response(same, slot.response.failure, stored=True)
                 checks, questions = _parted(tasks.get((slot.case.id, slot.system, slot.trial), ()))
                 self.arrived([running.shared(slot.response, one) for one in same], [self._marked(task) for task in checks])
                 yield from self._questions(questions)
 
-    def _questions(self, tasks: Iterable[Task]) -> Iterator[Job]:
-        """Jobs for the grades that are missing. One call serves all tasks of one name."""
+    def _questions(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Those whose grades are missing. One call serves all tasks of one name."""
         for task in tasks:
             name = _name(task)
             if name in self._known:
@@ -119,10 +125,9 @@ class Asking:
             self._asked_of[grader] += 1
             if self._ahead[grader]:
                 self._ahead[grader] -= 1
-            if task.missing(retry_failed=self.retry_failed):
-                yield grading.job(task, self.grader(task.grader.name))
+            if task.grade is None or (self.ask_again and task.missing(retry_failed=self.retry_failed)):
+                yield task
             else:
-                assert task.grade is not None
                 self._count_grade(grader, task.grade.failure, stored=True)
 
     # ------------------------------------------------------------ the ledger
@@ -154,7 +159,7 @@ class Asking:
                 self.journal.grade(grade)
             marked = [task for task in marked if task.grade] + [replace(task, grade=grade) for task, grade in zip(slow, made, strict=True)]
         self.arrived([running.shared(slot.response, one) for one in same] if len(same) > 1 else [slot], marked)
-        return tuple(self._questions(questions))
+        return tuple(self._job(task) for task in self._questions(questions))
 
     async def kept(self) -> None:
         """Returns once all that was noted is durable."""
@@ -181,7 +186,7 @@ class Asking:
 
     def count_the_rest(self) -> None:
         """Counts what the store holds of what was not reached, after a run that ended early."""
-        for _ in self.jobs():
+        for _ in self._missing:
             pass
 
     def _count_response(self, same: Sequence[Slot], failure: Failure | None, *, stored: bool = False) -> None:
@@ -199,10 +204,11 @@ class Asking:
 
     def standing(self) -> tuple[int, int, int]:
         """How many responses and LLM grades are planned, how many are answered, and how many failed."""
-        planned = sum(self.planned.values()) + sum(map(self._grades_planned, self.by_grader))
+        planned = sum(self.planned.values()) + sum(map(self.grades_planned, self.by_grader))
         return planned, self.responses.answered + self.grades.answered, self.responses.failed + self.grades.failed
 
-    def _grades_planned(self, grader: str) -> int:
+    def grades_planned(self, grader: str) -> int:
+        """How many grades a grader is to give, as far as that is known."""
         # grades of answers that are not there yet; what will be said may be the same, so that this is the most it can be
         unanswered = sum(self.planned.values()) - self.responses.answered
         return self._asked_of[grader] + self._ahead[grader] + unanswered * self.questions_each[grader]
@@ -212,7 +218,7 @@ class Asking:
         tabs = {(one.what, one.name): one for one in of_pool.headway}
         headway = [
             *(_headway(tabs, "response", name, self.planned[name], count) for name, count in self.by_system.items()),
-            *(_headway(tabs, "grade", name, self._grades_planned(name), count) for name, count in self.by_grader.items()),
+            *(_headway(tabs, "grade", name, self.grades_planned(name), count) for name, count in self.by_grader.items()),
         ]
         return replace(
             of_pool,
