@@ -18,12 +18,12 @@ from aiohttp.web_request import BaseRequest
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fairmark.errors import CannotDo
-from fairmark.web import adjudication, entry, marking, notes, overview
+from fairmark.web import adjudication, entry, marking, notes, overview, progress
 from fairmark.web.access import OWNER, Door, dress, guard, is_loopback, known_hosts, make_link, open_to, spelt
 from fairmark.web.visit import ANYBODY, Office, Route, Visit
 from fairmark.workbench import Workbench
 
-ROUTES: tuple[Route, ...] = (*entry.ROUTES, *marking.ROUTES, *adjudication.ROUTES, *notes.ROUTES, *overview.ROUTES)
+ROUTES: tuple[Route, ...] = (*entry.ROUTES, *marking.ROUTES, *adjudication.ROUTES, *notes.ROUTES, *overview.ROUTES, *progress.ROUTES)
 LARGEST_BODY = 1_000_000  # bytes of one act
 THREADS = 64  # visits that may wait for the store at once
 KEPT_ALIVE = 30.0  # seconds an idle connection is kept
