@@ -169,7 +169,7 @@ def test_the_page_keeps_itself_fresh_and_works_without_a_script(served: Start, b
         page.wait_for_selector("text=This page keeps itself fresh")
         page.evaluate("window.still = true")
         fake.open.set()
-        page.wait_for_function("document.getElementById('far').textContent.startsWith('24 of 24')", timeout=15000)
+        page.wait_for_selector("#far:has-text('24 of 24')")
         page.wait_for_selector("#state:has-text('nothing is missing')")
         assert page.evaluate("window.still") is True  # it was not loaded again
         assert page.locator("#bar-0").evaluate("bar => [bar.value, bar.max]") == [6, 6]
