@@ -612,17 +612,22 @@ def test_a_long_shared_beginning_whose_first_question_fails_keeps_nobody() -> No
     assert (tally.answered, tally.failed) == (8, 1)
 
 
-def test_enough_ends_the_asking_and_uses_what_is_under_way() -> None:
-    seen = Seen()
+def test_what_is_no_longer_needed_is_left_unasked_and_what_follows_is_asked() -> None:
+    def then(job: Job, outcome: Answer | Failure) -> list[Job]:
+        return [Job(f"{job.key}/mark", "grade", "judge", Question(), provider)] if job.what == "response" else []
 
     async def slow() -> Answer:
         await asyncio.sleep(0.001)
         return GOOD
 
-    tally, _ = go(Scripted([slow]), 100, seen, concurrency=4, enough=lambda: "decided" if len(seen.outcomes) >= 10 else "")
-    assert tally.stopped == "decided"
-    assert 10 <= tally.answered == len(seen.outcomes) <= 14
-    assert tally.unasked == 100 - tally.answered
+    provider = Scripted([slow])
+    seen = Seen(then=then)
+    tally, _ = go(provider, 100, seen, concurrency=4, needed=lambda job: job.what == "grade" or len(seen.outcomes) < 20)
+    answers = [key for key in seen.outcomes if "/" not in key]
+    assert 8 <= len(answers) <= 16
+    assert {f"{key}/mark" for key in answers} == {key for key in seen.outcomes if "/" in key}
+    assert tally.answered == len(seen.outcomes) == len(seen.intents)
+    assert tally.unasked >= 100 - len(answers) - len(answers)
 
 
 def test_a_token_budget_counts_what_is_in_flight() -> None:

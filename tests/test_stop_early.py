@@ -108,3 +108,26 @@ def test_what_only_an_llm_marks_is_refused_before_anything_is_asked(tmp_path: Pa
     assert refused.value.code == "STOP_NEEDS_CHECK"
     assert not models["guided"].asked
     assert not (tmp_path / "s.db").exists()
+
+
+def test_answers_that_are_in_are_still_marked_by_a_model(tmp_path: Path) -> None:
+    class Judge(Model):
+        async def ask(self, question: Question) -> Answer | Failure:
+            self.asked.append(question.messages[-1].content)
+            for _ in range(40):
+                await asyncio.sleep(0)
+            return Answer('{"evidence": "", "reason": "so it is", "level": "yes"}', "stop", "m", cost_usd=0.001)
+
+    made = study(tmp_path)
+    kind = Criterion.yes_no("kind", yes="it is kind", no="it is curt")
+    judge = GraderSpec("judge", "llm", ("kind",), model=ModelSpec("openai", "judge"))
+    made = replace(made, rubric=Rubric((*made.rubric.criteria, kind)), graders={**made.graders, "judge": judge})
+    models = {"guided": Model(0.9), "bare": Model(0.4), "judge": Judge(1.0)}
+    with Workbench(made, store=tmp_path / "s.db", env={}, connect=lambda spec: models[spec.name.split("/")[-1]]) as opened:
+        tally = opened.run()
+        rows = opened.table().rows
+    assert tally.stopped == DECIDED
+    answered = [row for row in rows if row.response is not None]
+    assert 0 < len(answered) < 2 * N
+    assert all(cell.grade is not None for row in answered for cell in row.cells)
+    assert len({row.case.id for row in answered}) < N

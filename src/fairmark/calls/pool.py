@@ -41,16 +41,16 @@ async def perform(
     planned: int = 0,
     stored: int = 0,
     stop: asyncio.Event | None = None,
-    enough: Callable[[], str] = lambda: "",
+    needed: Callable[[Job], bool] = lambda job: True,
     rng: random.Random | None = None,
     clock: Clock | None = None,
 ) -> Tally:
     """Asks every job's provider, has each outcome written down, and asks what follows from it before anything new.
 
     `concurrency` is the most requests in flight to one host; `limits` may set less for a host, and rates. The number
-    falls when a host says that it is asked too often or becomes slow, and grows back. When `stop` is set or `enough`
-    gives a reason nothing more is asked, and what is under way is waited for. Cancelling stops at once. An exception in
-    a provider or in the ledger is our bug and rises.
+    falls when a host says that it is asked too often or becomes slow, and grows back. When `stop` is set nothing more is
+    asked, and what is under way is waited for; a job that is no longer `needed` when its turn comes is left unasked.
+    Cancelling stops at once. An exception in a provider or in the ledger is our bug and rises.
     """
     pool = _Pool(
         iter(jobs),
@@ -63,7 +63,7 @@ async def perform(
         planned=planned,
         stored=stored,
         stop=stop or asyncio.Event(),
-        enough=enough,
+        needed=needed,
         rng=rng or random.Random(),
         clock=clock or WallClock(),
     )
@@ -84,7 +84,7 @@ class _Pool:
         planned: int,
         stored: int,
         stop: asyncio.Event,
-        enough: Callable[[], str],
+        needed: Callable[[Job], bool],
         rng: random.Random,
         clock: Clock,
     ) -> None:
@@ -93,7 +93,7 @@ class _Pool:
         self.concurrency, self.limits = max(1, concurrency), limits
         self.policy, self.budget = policy, budget
         self.watch, self.planned, self.stored = progress, planned, stored
-        self.stop, self.enough, self.rng, self.clock = stop, enough, rng, clock
+        self.stop, self.needed, self.rng, self.clock = stop, needed, rng, clock
         self.lanes: dict[tuple[str, int | None], Lane] = {}
         self.refused: list[tuple[Provider, Failure]] = []  # providers whose key is refused: nothing more is sent there
         self.tabs: dict[tuple[Literal["response", "grade"], str], _Tab] = {}  # by what is asked for, and the name of the system or grader
@@ -102,6 +102,7 @@ class _Pool:
         self.answered = self.calls = self.tokens = 0
         self.asking = 0  # requests that are out
         self.aside = 0  # requests that will be sent: first ones whose intent is being noted, and retries that wait
+        self.unneeded = 0  # jobs that were pulled and left unasked
         self.waiting = 0  # jobs that were pulled and are not under way
         self.priced = 0  # answers whose price is in `usd`
         self.usd: float | None = 0.0
@@ -223,6 +224,10 @@ class _Pool:
                     return None
                 continue
             flight = lane.ready.popleft()
+            if not again and not self.needed(flight.job):
+                self.waiting -= 1
+                self.unneeded += 1
+                continue
             prefix = flight.job.prefix
             if prefix and not again and prefix not in lane.warm:
                 if prefix in lane.warming:
@@ -485,8 +490,6 @@ class _Pool:
         budget = self.budget
         if self.closing or self.stop.is_set():
             return STOPPED
-        if reason := self.enough():
-            return reason
         under_way = self.asking + self.aside
         if budget.calls is not None and self.calls + self.aside >= budget.calls:
             return f"the budget of {budget.calls} calls is used up"
@@ -551,7 +554,8 @@ class _Pool:
 
     def _tally(self) -> Tally:
         failed = sum(self.failures.values())
-        unasked = max(self.waiting, self.planned - self.stored - self.answered - failed) if self.planned else self.waiting
+        left = self.waiting + self.unneeded
+        unasked = max(left, self.planned - self.stored - self.answered - failed) if self.planned else left
         return Tally(
             answered=self.answered,
             failed=failed,

@@ -18,7 +18,7 @@ from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
 from fairmark.records import Answer, Case, Grader, Message, Provider, Response, Slot, Task, digest, item_of
-from fairmark.results import Analysis, Exhibit, Trust
+from fairmark.results import Analysis, Exhibit, StopRule, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
 from fairmark.workbench.asking import AT_ONCE, Asking, What
@@ -228,10 +228,17 @@ class Workbench:
         """What is worth improving in the files. Mistakes have already been raised when they were read."""
         from fairmark import load
 
+        self._deciding()
         return load.lint(self.study)
 
     def plan(self) -> Outlook:
-        """Calls, prices, who is sent what, and what so many cases can show. Nothing is sent."""
+        """Calls, prices, who is sent what, what so many cases can show, and when it may stop. Nothing is sent."""
+        from fairmark.analyse.early import order_seed, stop_rules
+
+        self._deciding()
+        return self._outlook(stop_rules(self.study, seed=order_seed(self.study, self.wave)))
+
+    def _outlook(self, stopping: Sequence[StopRule] = ()) -> Outlook:
         from fairmark import plan, providers
 
         models = {name: spec.model for name, spec in self.systems.items() if spec.model is not None}
@@ -241,7 +248,7 @@ class Workbench:
         self._choose_examples()
         slots = self.slots()
         tasks = (*self.tasks(slots), *self._calibration())
-        return plan.outlook(self.study, slots, tasks, models=models, destinations=where, env=self.env)
+        return plan.outlook(self.study, slots, tasks, models=models, destinations=where, env=self.env, stopping=stopping)
 
     def run(self, watch: Watch | None = None, *, retry_failed: bool = False, budget: Budget | None = None) -> Tally:
         """Freezes the plan, asks for what is missing, has it marked, and stores every outcome."""
@@ -256,7 +263,7 @@ class Workbench:
         self.freeze()
         await asyncio.to_thread(self._choose_examples)
         await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
-        self._affordable(budget, self.plan)
+        self._affordable(budget, self._outlook)
         slots = running.slots(self.study, self.systems, wave=self.wave)
         with self.store.hold(self._run_name):
             return await self._ask(slots, watch, budget, deciding=deciding, retry_failed=retry_failed)
@@ -305,7 +312,7 @@ class Workbench:
                 budget=budget,
                 progress=None if (told := watch.progress) is None else lambda of_pool: told(asking.progress(of_pool)),
                 stop=watch.stop,
-                enough=lambda: DECIDED if deciding is not None and deciding.stop else "",
+                needed=lambda job: deciding is None or not deciding.stop or job.what == "grade",
             )
             await telling.end()
             if done.stopped:
@@ -323,7 +330,7 @@ class Workbench:
             pending=planned - answered - failed,
             usd=done.usd,
             seconds=done.seconds,
-            stopped=done.stopped if answered + failed < planned else "",
+            stopped="" if answered + failed == planned else DECIDED if deciding is not None and deciding.stop else done.stopped,
         )
 
     def _asking(
