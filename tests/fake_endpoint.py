@@ -191,7 +191,7 @@ class FakeEndpoint:
         self.ledger: list[Received] = []
         self.served: Counter[str] = Counter()  # "good" and kinds of garbage
         self.most_at_once = 0
-        self._decide = decide or self._usual
+        self.decide = decide or self._usual
         self._text = text
         self._garbage = dict.fromkeys(GARBAGE, garbage) if isinstance(garbage, (int, float)) else dict(garbage)
         self._seed = seed
@@ -269,7 +269,7 @@ class FakeEndpoint:
         self.now += 1
         self.most_at_once = max(self.most_at_once, self.now)
         try:
-            return await self._reply(request, self._decide(received))
+            return await self._reply(request, self.decide(received))
         finally:
             self.now -= 1
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import itertools
+import json
+import os
 import re
+import shutil
+import signal
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from benchmarks.hatchery import Child, Hatchery
+from benchmarks.killing import IN_FLIGHT as KILLED_IN_FLIGHT
+from benchmarks.killing import STORE, Stored, endpoint, needed, write_study
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
+import fairmark
 from fairmark import calls
 from fairmark.errors import CannotDo
-from fairmark.records import Answer, Question
-from fairmark.study import ModelSpec, Study, SystemSpec
+from fairmark.records import Answer, Failure, Question
+from fairmark.store import Store
+from fairmark.study import Budget, ModelSpec, Study, SystemSpec
 from fairmark.workbench import Workbench
 from tests.bench import Fake, bench, helpful, study
 from tests.fake_endpoint import FakeEndpoint, Received, Reply, chat, garbage
 
+SOURCE = Path(fairmark.__file__).parent
 CASES = 12
 IN_FLIGHT = 4
 
@@ -78,7 +95,7 @@ def _stored(path: Path) -> str:
 
 @pytest.mark.parametrize("message", ["disk I/O error", "database or disk is full"])
 def test_whichever_commit_fails_the_run_stops_and_the_same_command_completes_it(tmp_path: Path, message: str) -> None:
-    needed = CASES * 2 * 2
+    planned = CASES * 2 * 2
     for fails in itertools.count(1):
         path, fake = tmp_path / f"{fails}.db", _counting()
         stopped: CannotDo | None = None
@@ -91,7 +108,7 @@ def test_whichever_commit_fails_the_run_stops_and_the_same_command_completes_it(
             break  # this time nothing failed
         if stopped is None:
             # all that it was asked to do was durable; only the lease was not given back, and is taken over
-            assert (tally.answered, tally.pending) == (needed, 0), fails
+            assert (tally.answered, tally.pending) == (planned, 0), fails
         else:
             assert stopped.code == "DISK", fails
             assert "safe" in stopped.why + stopped.next_step
@@ -103,10 +120,10 @@ def test_whichever_commit_fails_the_run_stops_and_the_same_command_completes_it(
             assert all(serial in stored for serials in shown for serial in serials), "what was marked is stored"
         with bench(_small(), fake, store=path) as made:
             tally = made.run()
-            assert (tally.planned, tally.answered, tally.failed, tally.pending) == (needed, needed, 0, 0), fails
+            assert (tally.planned, tally.answered, tally.failed, tally.pending) == (planned, planned, 0, 0), fails
             assert made.store.verify().proven
             assert made.store.orphans() == ()
-        assert len(fake.asked) <= needed + IN_FLIGHT, fails
+        assert len(fake.asked) <= planned + IN_FLIGHT, fails
     assert stopped is None
     assert fails > 10
 
@@ -199,3 +216,248 @@ def test_whichever_answer_never_comes_it_fails_alone_and_may_be_asked_for_again(
                 assert made.run().calls == calls_then
                 tally = made.run(retry_failed=True)
                 assert (tally.answered, tally.failed, tally.pending, tally.calls) == (2 * CASES, 0, 0, 2 - calls_then)
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+def _started(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fairmark.cli", "run", "-c", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _until(holds: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 60
+    while not holds():
+        assert child.poll() is None and time.monotonic() < until, child.communicate()
+        time.sleep(0.01)
+
+
+def _goes_on(folder: Path) -> None:
+    child = _started(folder)
+    said, wrong = child.communicate(timeout=120)
+    assert child.returncode == 0, wrong
+    assert "0 pending" in said
+    with Store.open(folder / STORE) as store:
+        assert store.verify().proven
+        assert store.orphans() == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_once_waits_for_what_is_under_way_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    with endpoint(quickest=0.3, slowest=0.6) as served:
+        folder = write_study(tmp_path / "study", served.url, cases=12)
+        child = _started(folder)
+        _until(lambda: len(served.ledger) > 12, child)
+        child.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        said, wrong = child.communicate(timeout=60)
+        assert time.monotonic() - begun < 10
+        assert child.returncode == 0, wrong
+        assert "Stopping: waiting for answers that are under way. Press Ctrl-C again to stop at once." in wrong
+        assert "Stopped early: stopped by you. The same command goes on from here." in said
+        asked = len(served.ledger)
+        assert asked < needed(12)
+        assert Stored.of(folder).replies == set(range(asked)), "all that came back is stored"
+        _goes_on(folder)
+        assert len(served.ledger) == needed(12), "nothing was asked twice"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    slow = threading.Event()
+    with endpoint(quickest=0.3, slowest=0.6) as served:
+        usual = served.decide
+        served.decide = lambda received: replace(usual(received), delay=30.0 if slow.is_set() else 0.05)
+        folder = write_study(tmp_path / "study", served.url, cases=12)
+        child = _started(folder)
+        _until(lambda: len(served.ledger) > 12, child)
+        slow.set()
+        _until(lambda: served.now == KILLED_IN_FLIGHT, child)
+        child.send_signal(signal.SIGINT)
+        assert child.stderr is not None
+        while "Press Ctrl-C again" not in child.stderr.readline():
+            pass
+        child.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, wrong = child.communicate(timeout=60)
+        assert time.monotonic() - begun < 2
+        assert child.returncode == 130
+        assert "Stopped. What was answered is stored; the same command goes on from here." in wrong
+        asked, stored = len(served.ledger), Stored.of(folder)
+        assert asked - len(stored.replies) == KILLED_IN_FLIGHT
+        slow.clear()
+        _goes_on(folder)
+        assert len(served.ledger) == needed(12) + KILLED_IN_FLIGHT
+
+
+# ---------------------------------------------------------------- a full disk, a store that may not be written to
+
+
+@contextmanager
+def _small_disk(place: Path, size: str) -> Iterator[None]:
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)], capture_output=True).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _refused(child: Child) -> tuple[str, str]:
+    error = child.document()["error"]
+    return error["code"], f"{error['why']} {error['next']}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+@pytest.mark.parametrize("room", [60_000, 150_000, 300_000])
+def test_where_files_may_not_grow_the_run_stops_and_goes_on_once_they_may(tmp_path: Path, room: int) -> None:
+    with endpoint(quickest=0.0, slowest=0.01) as served, Hatchery(tmp_path) as hatchery:
+        folder = write_study(tmp_path / "study", served.url)
+        command = ["run", "-c", str(folder), "--json", "--quiet"]
+        child = hatchery.run(command, limits={"RLIMIT_FSIZE": room})
+        assert child.code == 1, child.wrong.read_text()
+        code, words = _refused(child)
+        assert code == "DISK"
+        assert "safe" in words and "same command" in words
+        asked, stored = len(served.ledger), Stored.of(folder)
+        lost = asked - len(stored.replies)
+        assert lost <= 2 * KILLED_IN_FLIGHT  # those in flight, and those whose commit failed
+        assert hatchery.run(command).code == 0
+        assert len(served.ledger) == needed() + lost
+        with Store.open(folder / STORE) as store:
+            assert store.verify().proven
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small disk")
+def test_a_full_disk_stops_the_run_with_what_to_do_and_room_lets_it_go_on(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with _small_disk(disk, "16m"), endpoint(quickest=0.0, slowest=0.01) as served, Hatchery(tmp_path) as hatchery:
+        folder = write_study(disk / "study", served.url)
+        (disk / "filler").write_bytes(b"x" * (shutil.disk_usage(disk).free - 300_000))
+        command = ["run", "-c", str(folder), "--json", "--quiet"]
+        child = hatchery.run(command)
+        assert child.code == 1, child.wrong.read_text()
+        code, words = _refused(child)
+        assert code == "DISK"
+        assert "the disk is full" in words and "free some space and run the same command again" in words
+        asked, stood = len(served.ledger), Stored.of(folder)
+        lost = asked - len(stood.replies)
+        assert lost <= 2 * KILLED_IN_FLIGHT
+        (disk / "filler").unlink()
+        child = hatchery.run(command)
+        assert child.code == 0, child.said.read_text()
+        assert stood.records <= Stored.of(folder).records
+        assert len(served.ledger) == needed() + lost
+
+
+@pytest.mark.skipif(os.name != "posix", reason="takes rights away")
+def test_a_store_that_may_not_be_written_to_is_analysed_and_refuses_to_run_before_anything_is_sent(tmp_path: Path) -> None:
+    humbly: list[str] = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write everywhere, and setpriv is not there to take that away")
+        humbly = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    with endpoint(quickest=0.0, slowest=0.01) as served:
+        folder = write_study(tmp_path / "study", served.url, cases=4)
+        assert _fairmark("run", folder).returncode == 0
+        whole = json.loads(_fairmark("analyse", folder).stdout)
+        asked = len(served.ledger)
+        with (folder / "cases.jsonl").open("a") as cases:
+            cases.write('{"id": "c4", "input": "Please delete my data, request 4."}\n')
+        with (folder / "answers.csv").open("a") as answers:
+            answers.write("c4,We do it within 30 days.\n")
+        kept = folder / STORE
+        kept.chmod(0o400)
+        kept.parent.chmod(0o500)
+        try:
+            run, analysed = _fairmark("run", folder, humbly), _fairmark("analyse", folder, humbly)
+        finally:
+            kept.parent.chmod(0o700)
+        assert run.returncode == 1, run.stderr
+        assert json.loads(run.stdout)["error"]["code"] == "READ_ONLY"
+        assert len(served.ledger) == asked, "nothing was spent"
+        assert analysed.returncode == 0, analysed.stdout + analysed.stderr
+        found = json.loads(analysed.stdout)
+        assert [system["answered"] for system in found["systems"]] == [system["answered"] for system in whole["systems"]]
+
+
+def _fairmark(command: str, folder: Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*before, sys.executable, "-m", "fairmark.cli", command, "-c", str(folder), "--json"], capture_output=True, text=True, timeout=120
+    )
+
+
+# ---------------------------------------------------------------- a clock that jumps
+
+
+class Jumping:
+    """Seconds that pass only when somebody sleeps, and that jump each time somebody looks."""
+
+    def __init__(self, jump: float) -> None:
+        self.seconds, self.jump = 1e6, jump
+
+    def now(self) -> float:
+        self.seconds += self.jump
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Once:
+    """A provider that is too busy at first. As a ledger it keeps nothing."""
+
+    name: str = "busy"
+    host: str = "here"
+    seen: Counter[str] = field(default_factory=Counter)
+
+    async def ask(self, question: Question) -> Answer | Failure:
+        await asyncio.sleep(0)
+        self.seen[f"{question.trial}"] += 1
+        return Failure("rate_limited", self.host, "slow down", 1.0) if self.seen[f"{question.trial}"] == 1 else Answer("yes", "stop")
+
+    async def close(self) -> None:
+        pass
+
+    def asking(self, job: calls.Job) -> None:
+        pass
+
+    async def came(self, job: calls.Job, outcome: Answer | Failure) -> tuple[()]:
+        return ()
+
+    async def kept(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("jump", [0.0, -1.0, -86_400.0])
+def test_a_clock_that_stands_still_or_runs_backwards_holds_nothing_up(jump: float) -> None:
+    busy = Once()
+    jobs = [calls.Job(f"k{number}", "response", "s", Question(trial=number), busy) for number in range(1, 21)]
+    work = calls.perform(jobs, busy, clock=Jumping(jump), budget=Budget(minutes=60.0))
+    tally = asyncio.run(asyncio.wait_for(work, 20))
+    assert (tally.answered, tally.failed, tally.calls) == (20, 0, 40)
+
+
+def test_a_clock_that_jumps_a_day_ahead_ends_what_has_a_deadline_and_loses_nothing() -> None:
+    busy = Once()
+    jobs = [calls.Job(f"k{number}", "response", "s", Question(trial=number), busy) for number in range(1, 21)]
+    tally = asyncio.run(asyncio.wait_for(calls.perform(jobs, busy, clock=Jumping(86_400.0)), 20))
+    assert tally.answered + tally.failed == 20
+    assert tally.unasked == 0
+
+
+def test_only_what_reads_dates_asks_for_the_time_of_day() -> None:
+    """Deadlines, waits, budgets and leases count seconds that no change of the date moves."""
+    found = {}
+    for file in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "time" and isinstance(node.value, ast.Name) and node.value.id == "time":
+                found.setdefault(str(file.relative_to(SOURCE)), 0)
+                found[str(file.relative_to(SOURCE))] += 1
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "time" and any(one.name == "time" for one in node.names)), file
+    # a Retry-After may be a date, and a list of prices has an age
+    assert found == {"providers/prices.py": 1, "providers/transport.py": 1}

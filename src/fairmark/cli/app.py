@@ -28,6 +28,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Events = Annotated[bool, typer.Option("--events", help="Progress as JSON lines on stderr.")]
 Wave = Annotated[str, typer.Option("--wave", help="Name of the round of asking; a new name asks everything anew.")]
 HERE = Path()
+INTERRUPTED = 130  # exit code after Ctrl-C, which Typer gives before we hear of it
 
 
 def _version(wanted: bool) -> None:
@@ -293,11 +294,13 @@ def main() -> None:
 
         show_error(error, as_json="--json" in sys.argv, as_event="--events" in sys.argv)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
         from fairmark.cli.screen import show_stop
 
         show_stop(as_event="--events" in sys.argv)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         # the reader of a pipe has gone, as with `| head`; silence the flush at exit too
         sys.stdout = open("/dev/null", "w") if sys.platform != "win32" else sys.stdout  # noqa: SIM115

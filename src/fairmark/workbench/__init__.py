@@ -314,9 +314,10 @@ class Workbench:
                 stop=watch.stop,
                 needed=lambda job: deciding is None or not deciding.stop or job.what == "grade",
             )
-            await telling.end()
             if done.stopped:
-                await asyncio.to_thread(asking.count_the_rest)
+                asking.count_the_rest()
+                await asking.kept()
+            await telling.end()
         finally:
             asking.close()
             await pool.close()
