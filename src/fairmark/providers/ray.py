@@ -444,7 +444,7 @@ class RayHands:
                 self._clear()
                 where = self._address or "this machine"
                 raise CannotDo(
-                    "NO_CLUSTER", f"there is no Ray cluster at {where} ({_first_line(error)})", "see whether `ray status` finds it"
+                    "NO_CLUSTER", f"there is no Ray cluster at {where} ({_first_line(error)})", "see whether `ray status` finds it, and set its token where it asks for one"
                 ) from error
             self._began = True
         self._actor = ray.remote(num_cpus=1, max_concurrency=CALLS_AT_ONCE, max_restarts=0, scheduling_strategy="SPREAD")(Desk)
