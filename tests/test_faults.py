@@ -281,7 +281,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_same_command_goes_on(tmp_path: Path)
         child.send_signal(signal.SIGINT)
         begun = time.monotonic()
         _, wrong = child.communicate(timeout=60)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5  # the answers would take thirty seconds more
         assert child.returncode == 130
         assert "Stopped. What was answered is stored; the same command goes on from here." in wrong
         asked, stored = len(served.ledger), Stored.of(folder)

@@ -232,9 +232,9 @@ def _run(
         loop = asyncio.get_running_loop()
 
         def once() -> None:
+            loop.remove_signal_handler(signal.SIGINT)  # before it is said, or a quick second one would be lost
             watcher.notify("Stopping: waiting for answers that are under way. Press Ctrl-C again to stop at once.")
             stop.set()
-            loop.remove_signal_handler(signal.SIGINT)
 
         with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread
             loop.add_signal_handler(signal.SIGINT, once)
