@@ -444,7 +444,9 @@ class RayHands:
                 self._clear()
                 where = self._address or "this machine"
                 raise CannotDo(
-                    "NO_CLUSTER", f"there is no Ray cluster at {where} ({_first_line(error)})", "see whether `ray status` finds it, and set its token where it asks for one"
+                    "NO_CLUSTER",
+                    f"there is no Ray cluster at {where} ({_in_a_line(error)})",
+                    "see whether `ray status` finds it, and set its token where it asks for one",
                 ) from error
             self._began = True
         self._actor = ray.remote(num_cpus=1, max_concurrency=CALLS_AT_ONCE, max_restarts=0, scheduling_strategy="SPREAD")(Desk)
@@ -499,8 +501,10 @@ async def _came(reference: Awaitable[Any]) -> Any:
     except RayTaskError:
         raise  # our bug
     except RayError as error:
-        raise WorkerLost(_first_line(error)) from None
+        raise WorkerLost(_in_a_line(error)) from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _in_a_line(error: Exception) -> str:
+    """What an error says first; with what it says last, where the first line only announces it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return (f"{lines[0]} {lines[-1].strip()}" if lines[0].endswith(":") and len(lines) > 1 else lines[0])[:300]
