@@ -17,7 +17,7 @@ from fairmark import grade as grading
 from fairmark import run as running
 from fairmark.errors import CannotDo, Mistake, Problem
 from fairmark.graders import LlmGrader
-from fairmark.records import Answer, Case, Grader, Message, Provider, Response, Slot, Task, digest, item_of
+from fairmark.records import Answer, Case, Grade, Grader, Message, Provider, Response, Slot, Task, digest, item_of
 from fairmark.results import Analysis, Exhibit, StopRule, Trust
 from fairmark.rubric import Rubric
 from fairmark.study import Budget, GraderSpec, Hypothesis, ModelSpec, Part, Study, SystemSpec
@@ -422,14 +422,15 @@ class Workbench:
     def _tabled(self, *, kind: str | None = None, words: bool = True) -> Table:
         """The table, or of it the marks of one kind of grader, without how responses were drawn for people.
 
-        Without `words` the texts of answers and reasons are left out, which take most of the room and decide nothing.
+        Without `words` it is silent: see `_Silent`.
         """
         from fairmark.table import Table
 
         planned = running.slots(self.study, self.systems, wave=self.wave)
         rows: list[Row] = []
+        silent = None if words else _Silent()
         while some := tuple(islice(planned, AT_ONCE)):
-            rows += self._rows(running.fill(some, self.store), kind=kind, words=words)
+            rows += self._rows(running.fill(some, self.store), kind=kind, silent=silent)
         if self.study.people is None:
             return Table(self.study, tuple(rows))
         from fairmark import people as peopling
@@ -446,20 +447,20 @@ class Workbench:
             peopling.drawn(strata, assignments, ready),
         )
 
-    def _rows(self, slots: Sequence[Slot], *, kind: str | None, words: bool) -> list[Row]:
+    def _rows(self, slots: Sequence[Slot], *, kind: str | None, silent: _Silent | None) -> list[Row]:
         """A row of each slot, with the marks that are there or can be made at once."""
         from fairmark.table import Row
 
         cells: dict[tuple[str, str, int], list[Cell]] = {}
         for task in grading.mark_at_once(self.tasks(slots, kind=kind), self.store):
             where = (task.item.case_id, task.item.system, task.item.trial)
-            cells.setdefault(where, []).append(_cell(task, words=words))
+            cells.setdefault(where, []).append(_cell(task) if silent is None else silent.cell(task))
         return [
             Row(
                 slot.case,
                 slot.system,
                 slot.trial,
-                slot.response if words else _without_words(slot.response),
+                slot.response if silent is None else silent.response(slot),
                 tuple(cells.get((slot.case.id, slot.system, slot.trial), ())),
             )
             for slot in slots
@@ -756,23 +757,47 @@ class Workbench:
             )
 
 
-def _cell(task: Task, *, words: bool = True) -> Cell:
+def _cell(task: Task) -> Cell:
     """A task as the table holds it."""
     from fairmark.table import Cell
 
-    grader, grade = task.grader, task.grade
-    if grade is not None and not words:
-        grade = replace(grade, reason="", evidence=(), answer=_silent(grade.answer))
-    return Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, grade)
+    grader = task.grader
+    return Cell(grader.name, grader.kind, grader.criterion, grader.rater, task.repeat, task.grade)
 
 
-def _without_words(response: Response | None) -> Response | None:
-    return response if response is None or response.answer is None else replace(response, answer=_silent(response.answer))
+class _Silent:
+    """Rows and cells without the words of answers and reasons and without their names, which take most of the room and decide nothing.
+
+    Marks that are alike, as most of a check's are, are one and the same cell.
+    """
+
+    def __init__(self) -> None:
+        self._alike: dict[tuple[Any, ...], Cell] = {}
+
+    def cell(self, task: Task) -> Cell:
+        cell, grade = _cell(task), task.grade
+        if grade is None:
+            return cell
+        said = (grade.label, grade.failure, grade.confidence, grade.seconds)
+        alike = (cell.grader, cell.criterion, cell.rater, cell.repeat, said) if grade.answer is None else None
+        found = self._alike.get(alike) if alike is not None else None
+        if found is None:
+            mute = Grade("", "", grade.criterion, grade.grader, grade.rater, grade.repeat, grade.label, grade.failure)
+            found = replace(cell, grade=replace(mute, confidence=grade.confidence, answer=_silent(grade.answer), seconds=grade.seconds))
+            if alike is not None:
+                self._alike[alike] = found
+        return found
+
+    def response(self, slot: Slot) -> Response | None:
+        said = slot.response
+        if said is None:
+            return None
+        return Response("", slot.case.id, slot.system, slot.trial, said.wave, _silent(said.answer), said.failure)
 
 
 def _silent(answer: Answer | None) -> Answer | None:
     """An answer with what it cost and without what it said."""
-    return None if answer is None else replace(answer, text="", logprobs=None)
+    return None if answer is None else Answer("", answer.finish, answer.model, answer.usage, answer.cost_usd, answer.seconds)
 
 
 def _with_tuning(receipts: Sequence[Trust], tuned: Sequence[tuning_room.Tuned]) -> tuple[Trust, ...]:
