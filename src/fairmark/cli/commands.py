@@ -257,9 +257,7 @@ def _run(
 def _get_ready() -> None:
     """Imports what verdicts need while answers are on their way, so that they need not be waited for in the end."""
     import fairmark.analyse
-    import fairmark.calibrate
-    import fairmark.people
-    import fairmark.tuning  # noqa: F401
+    import fairmark.calibrate  # noqa: F401
 
 
 def _say_run(tally: Tally) -> None:

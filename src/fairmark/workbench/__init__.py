@@ -583,10 +583,10 @@ class Workbench:
 
     def _tuned(self, table: Table) -> tuple[tuning_room.Tuned, ...]:
         """The same of a table. A look at the test labels by a grader that did not look yet is noted for good."""
-        from fairmark import tuning as tuning_room
-
         if self.study.tuning is None:
             return ()
+        from fairmark import tuning as tuning_room
+
         rows = self.store.people
         before = rows.acts(self._plan_name, kinds=["look"])
         known = {act.id for act in before}
