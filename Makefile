@@ -29,6 +29,9 @@ ray: | $(VENV)  ## the same run on a cluster of two workers, one of which is kil
 bars: | $(VENV)  ## kill -9 at five moments, the demo twice, start-up time
 	$(RUN)/python benchmarks/bars.py
 
+faults: | $(VENV)  ## a thousand kills, every kind of network fault, every call to a disk that fails (needs strace); about an hour
+	$(RUN)/python benchmarks/faults.py --kills 1000 --network --disk
+
 statistics: | $(VENV)  ## every cell of every coverage and error grid
 	$(RUN)/python benchmarks/statistics.py --whole
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # instead of this folder, whose statistics.py hides the library's
 
-from benchmarks import network
+from benchmarks import disk, network
 from benchmarks.killing import IN_FLIGHT, hunted
 
 SHARES = (0.01, 0.1, 0.5, 1.0)
@@ -63,10 +65,30 @@ def grid() -> None:
                 missed.append(f"{kind} at {share:.0%}")
 
 
+def broken_disk(every: int) -> None:
+    """Calls of the operating system that fail, one a run."""
+    if shutil.which("strace") is None:
+        raise SystemExit("strace is not installed, which puts the errors in")
+    ends: Counter[tuple[str, str, str]] = Counter()
+    lost = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        for fault in disk.faults(Path(scratch), every=every):
+            ends[(fault.call, fault.error, fault.code)] += 1
+            lost = max(lost, fault.lost)
+            for wrong in fault.wrong:
+                print(f"    {fault.call} {fault.nth} {fault.error}: {wrong}")
+                missed.append(f"{fault.call} {fault.nth} {fault.error}")
+    for (call, error, code), times in ends.items():
+        print(f"{call:16} {error:7} {times:4} runs: {code}")
+    print(f"{ends.total()} runs; at most {lost} replies not stored in one; {len(missed)} that did not hold")
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--kills", type=int, default=0, help="kill -9 so many times")
     asked.add_argument("--network", action="store_true", help="each kind of network fault at each share")
+    asked.add_argument("--disk", action="store_true", help="each call of the operating system that the store makes")
+    asked.add_argument("--every", type=int, default=1, help="of the calls, every so many-th")
     asked.add_argument("--seed", type=int, default=1)
     given = asked.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
@@ -74,6 +96,8 @@ def main() -> None:
         kills(given.kills, given.seed)
     if given.network:
         grid()
+    if given.disk:
+        broken_disk(given.every)
     if missed:
         raise SystemExit(f"missed: {', '.join(missed)}")
 
