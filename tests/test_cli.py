@@ -199,3 +199,11 @@ def test_help_names_every_command() -> None:
     done = fairmark("--help")
     for command in "demo init check plan run calibrate analyse report verify gate selfcheck doctor store".split():
         assert command in done.stdout
+
+
+def test_a_run_on_a_place_that_nobody_knows_is_a_mistake(scaffold: Path) -> None:
+    problem = document("run", "-c", scaffold, "--on", "slurm", code=2)["error"]["problems"][0]
+    assert (problem["found"], problem["allowed"]) == (
+        "`slurm` is no place to run on",
+        "ray, or ray://host:port for a cluster of that address",
+    )

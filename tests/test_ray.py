@@ -30,8 +30,10 @@ def hands() -> Iterator[RayHands]:
     hands = RayHands(None, processors=2)
     hands.open()
     yield hands
+    room = hands._room
     hands.close()
     assert not ray.is_initialized()
+    assert room is not None and not Path(room).exists()
 
 
 def _study(url: str) -> Study:
@@ -96,3 +98,9 @@ def test_a_run_on_ray_is_the_run_here_and_outlives_a_worker(hands: RayHands, tmp
         assert len(endpoint.ledger) <= len(sent_here) + plan.concurrency
         assert {request.headers["authorization"] for request in endpoint.ledger} == {f"Bearer {secret}"}
         assert len(cluster._members) == 2  # the lost one was replaced
+        assert hands._room is not None
+        written = [
+            path for folder in (Path(hands._room), tmp_path) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+        ]
+        assert any(path.suffix == ".log" for path in written) and any(path.suffix == ".db" for path in written)
+        assert not [path for path in written if b"canary" in path.read_bytes()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -240,10 +241,16 @@ def test_workers_that_never_live_are_not_hired_for_ever() -> None:
     assert len(hands.hired) == BAD_STARTS
 
 
-def test_another_version_on_a_worker_is_refused() -> None:
-    there = _cluster(HereHands({"version": "0.0.0"}, room=1)).connect(_model("http://127.0.0.1:9/v1"))
+@pytest.mark.parametrize("kinds", [[{"version": "0.0.0"}], [{}, {"version": "0.0.0"}]], ids=["the only one", "the second"])
+def test_another_version_on_a_worker_is_refused(kinds: list[dict[str, Any]]) -> None:
+    async def run() -> None:
+        async with FakeEndpoint() as endpoint:
+            there = _cluster(HereHands(*kinds, room=len(kinds))).connect(_model(endpoint.url))
+            for _ in range(3):
+                await there.ask(HELLO)
+
     with pytest.raises(CannotDo) as refused:
-        asyncio.run(there.ask(HELLO))
+        asyncio.run(run())
     assert refused.value.code == "OTHER_VERSION" and "0.0.0" in refused.value.why
 
 
@@ -343,3 +350,10 @@ def test_programs_stay_on_the_head_and_a_systems_limits_too() -> None:
 def test_no_other_place_is_known(address: str) -> None:
     with pytest.raises(Mistake, match="ray://host:port"):
         Cluster.at(address, env={}, folder=Path(), concurrency=1)
+
+
+def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    with pytest.raises(CannotDo) as refused:
+        Cluster.at("ray", env={}, folder=Path(), concurrency=1)
+    assert (refused.value.code, refused.value.next_step) == ("NO_RAY", "pip install 'fairmark[ray]'")

@@ -263,6 +263,9 @@ class Cluster:
             while len(self._members) < wanted and self._bad_starts < BAD_STARTS:
                 self._members.append(_Member(self._hands.hire(), self._lose))
             starting = {task for member in self._members if (task := member.starting()) is not None}
+            for task in starting:
+                if task.done():
+                    task.result()  # another version there is refused here
             ready = [member for member in self._members if member.ready]
             if ready:
                 self._bad_starts = 0
@@ -276,9 +279,7 @@ class Cluster:
                     else f"no worker of the Ray cluster was ready within {START_SECONDS:g} seconds",
                     "see `ray status`: it needs a free processor, and fairmark and what it asks installed on every machine",
                 )
-            done, _ = await asyncio.wait(starting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()  # another version there is refused here
+            await asyncio.wait(starting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     def _lose(self, member: _Member) -> None:
         if member in self._members:
