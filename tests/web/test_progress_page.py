@@ -149,6 +149,26 @@ def test_a_count_is_of_one_moment_though_more_comes_in(tmp_path: Path) -> None:
     assert {one.name: one.done for one in last.headway} == {"bare": 6, "guided": 6, "judge": 12}
 
 
+def test_a_count_that_takes_long_holds_nobody_up(served: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "PATIENCE", 0.0)
+    with bench(marked_study(), store=tmp_path / "s.db") as made:
+        made.run()
+        server = served(made)
+        counted, held = made.store.mark, threading.Event()
+
+        def mark() -> Any:
+            held.wait(30)
+            return counted()
+
+        made.store.mark = mark  # type: ignore[method-assign]
+        first = looked(server)
+        assert first["counting"] and first["view"]["words"]["state"] == "What the store holds is being counted."
+        assert b"Not known yet" in server.get("/progress", "owner")[1]
+        held.set()
+        seen = until(server, lambda seen: not seen["counting"])
+        assert counts(seen) == {"bare": (6, 0, 6), "guided": (6, 0, 6), "judge": (12, 0, 12)}
+
+
 def test_only_owners_see_it(served: Start) -> None:
     server = served(bench(marked_study()))
     for path in ("/progress", "/progress/now"):

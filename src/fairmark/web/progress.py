@@ -12,6 +12,8 @@ from fairmark.report import underway
 from fairmark.web.visit import OWNERS, Office, Route, Visit
 from fairmark.workbench.following import Following, Seen
 
+NOT_YET = "Not known yet"
+
 
 async def page(visit: Visit) -> web.StreamResponse:
     """How far the run is. It names systems, as the overview does."""
@@ -23,7 +25,7 @@ async def now(visit: Visit) -> web.StreamResponse:
     seen = await _seen(visit)
     figures = seen.progress.figures() | {"seconds_left": seen.seconds_left}
     told = ("planned", "done", "failed", "pending", "failures", "usd", "usd_projected", "a_second", "seconds_left", "systems", "graders")
-    return visit.answer({"running": seen.running, **{name: figures[name] for name in told}, "view": view(seen)})
+    return visit.answer({"running": seen.running, "counting": seen.counting, **{name: figures[name] for name in told}, "view": view(seen)})
 
 
 async def _seen(visit: Visit) -> Seen:
@@ -38,13 +40,15 @@ def _following(office: Office) -> Following:
 
 def view(seen: Seen) -> dict[str, Any]:
     """The words of the page. `words` stand in elements of these ids, `bars` in bars; `rows` name the lines of the table."""
-    progress = seen.progress
+    progress, known = seen.progress, bool(seen.progress.planned)
     words = {
         "state": _state(seen),
-        "far": f"{underway.finished(progress)} of {progress.planned} answers and marks, {underway.percent(progress)}",
+        "far": NOT_YET
+        if not known
+        else f"{underway.finished(progress)} of {progress.planned} answers and marks, {underway.percent(progress)}",
         "pace": _pace(seen),
-        "spend": _sentence(underway.spend(progress)),
-        "failures": underway.counted(progress.failures) or "none",
+        "spend": _sentence(underway.spend(progress) if known else [NOT_YET]),
+        "failures": underway.counted(progress.failures) or ("None" if known else NOT_YET),
     }
     bars = {"all": [underway.finished(progress), progress.planned]}
     for place, one in enumerate(progress.headway):
@@ -58,10 +62,12 @@ def view(seen: Seen) -> dict[str, Any]:
 
 
 def _title(progress: Progress, *, running: bool) -> str:
-    return f"{underway.percent(progress)}, {'running' if running else 'not running'}"
+    return NOT_YET if not progress.planned else f"{underway.percent(progress)}, {'running' if running else 'not running'}"
 
 
 def _state(seen: Seen) -> str:
+    if seen.counting:
+        return "What the store holds is being counted."
     if seen.since is not None:
         begun = datetime.fromtimestamp(seen.since / 1e9, UTC)
         return f"A run has been going on since {begun:%H:%M} UTC."

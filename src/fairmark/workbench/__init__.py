@@ -345,11 +345,14 @@ class Workbench:
             planned=dict.fromkeys(self.systems, of_each) if first is None else {},
             slots=slots,
             first=self._calibration() if first is None else first,
-            tasks_of=lambda some: [
-                task
-                for task in self._tasks_of(some, graders=self._marking_now)
-                if self._asks(task) or (asks and task.grader.kind == "check")
-            ],
+            tasks_of=lambda some: self._tasks_of(
+                some,
+                [
+                    grader
+                    for grader in self._marking_now
+                    if self.study.graders[grader.name].kind == "llm" or (asks and grader.kind == "check")
+                ],
+            ),
             questions_each={
                 name: sum(self._repeats(grader) for grader in self.graders if grader.name == name)
                 for name, spec in self.study.graders.items()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FRESH = 1.0  # seconds for which what was seen serves all who look
 LATELY = 60.0  # seconds over which the present rate is taken
 QUIET = 10.0  # seconds without a row after which an ended run is counted anew
+PATIENCE = 2.0  # seconds that whoever looks waits for the count; a large store takes longer, and is counted meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Seen:
     """What the store says of a run. In it nothing counts as stored: what is there, whoever asked for it, is done or failed."""
 
     progress: Progress
+    counting: bool  # what the store holds is being counted: figures are missing, or those of a while ago
     running: bool  # a run of this study and wave goes on
     busy: str  # what else holds the store, such as the marking of an audit; empty where nothing does
     since: int | None  # when the run that goes on began: UTC, nanoseconds
@@ -72,12 +74,14 @@ class Following:
         self._turn = threading.Lock()
         self._parts: dict[tuple[What, str], _Part] = {}
         self._mark: Mark | None = None  # up to which rows are counted
+        self._counter: threading.Thread | None = None  # counts, while looks go on
+        self._error: Exception | None = None  # what ended a count
         self._grew: float | None = None  # when rows came in that were added to the count
         self._looked = 0.0
         self._seen: Seen | None = None
 
     def look(self) -> Seen:
-        """How it stands now. The first look reads what the store holds of the study; later ones count what has come in."""
+        """How it stands now. The first look has all that the store holds of the study counted; later ones count what has come in."""
         with self._turn:
             if self._seen is None or time.monotonic() - self._looked >= FRESH:
                 self._seen = self._look()
@@ -87,27 +91,39 @@ class Following:
     def _look(self) -> Seen:
         holder = self._store.holder()
         running = holder is not None and holder.what == self._run
-        if self._mark is None:
-            self._count_anew()
-        elif running or holder is None:
-            self._count_on()
-        if self._grew is not None and not running and time.monotonic() - self._grew >= QUIET:
-            self._count_anew()  # answers that turned out the same are marked once, which rows alone do not tell
+        if self._counter is None:
+            if self._mark is not None and (running or holder is None):
+                self._count_on()
+            # answers that turned out the same are marked once, which rows alone do not tell
+            if self._mark is None or (self._grew is not None and not running and time.monotonic() - self._grew >= QUIET):
+                self._counter = threading.Thread(target=self._count_anew, name="fairmark-following", daemon=True)
+                self._counter.start()
+        if self._counter is not None:
+            self._counter.join(PATIENCE)
+            if not self._counter.is_alive():
+                self._counter = None
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
         return self._told(holder, running=running)
 
     def _count_anew(self) -> None:
-        with self._store.still():
-            self._mark, asking = self._store.mark(), self._count()
-            asking.count_the_rest()
-            everything = self._store.arrived(Mark(), self._mark, wave=self._wave)
-        self._parts = {
+        try:
+            with self._store.still():
+                mark, asking = self._store.mark(), self._count()
+                asking.count_the_rest()
+                everything = self._store.arrived(Mark(), mark, wave=self._wave)
+        except Exception as error:  # it is raised where somebody looks
+            self._error = error
+            return
+        parts: dict[tuple[What, str], _Part] = {
             **{("response", name): _part(planned, asking.by_system[name]) for name, planned in asking.planned.items()},
             **{("grade", name): _part(asking.grades_planned(name), count) for name, count in asking.by_grader.items()},
         }
         for rows in everything:
-            if self._asked(rows.what, rows.name) and (part := self._parts.get((rows.what, rows.name))) is not None:
+            if self._asked(rows.what, rows.name) and (part := parts.get((rows.what, rows.name))) is not None:
                 part.price(rows)
-        self._grew = None
+        self._parts, self._mark, self._grew = parts, mark, None
 
     def _count_on(self) -> None:
         assert self._mark is not None
@@ -155,7 +171,7 @@ class Following:
             failures=dict(failures),
         )
         left = progress.pending / rate if rate else None
-        return Seen(progress, running, "" if holder is None or running else holder.what, since, left)
+        return Seen(progress, self._counter is not None, running, "" if holder is None or running else holder.what, since, left)
 
     def _rate(self, since: int) -> float:
         """Answers and failures a second, over the last minute or since the run began."""
