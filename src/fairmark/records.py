@@ -520,7 +520,12 @@ def _written(value: Json) -> str:
         return _string(value)
     if isinstance(value, Fixed):
         return value.text
-    return "null" if value is None else canonical(value)
+    kind = type(value)
+    if kind is int:
+        return repr(value)
+    if kind is tuple and value and type(value[0]) is Message:
+        return "[" + ",".join([f"[{_string(turn.role)},{_string(turn.content)}]" for turn in value]) + "]"
+    return "null" if value is None else "{}" if kind is dict and not value else canonical(value)
 
 
 def _plain(value: object) -> Json:

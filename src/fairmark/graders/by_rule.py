@@ -73,7 +73,7 @@ class CheckGrader:
         if "output" in parts:
             seen["output"] = item.output
         if "input" in parts:
-            seen["input"] = list(item.input)
+            seen["input"] = item.input
         if "reference" in parts:
             seen["reference"] = item.reference
         if "fields" in parts:

@@ -79,7 +79,7 @@ class LlmGrader:
         return replace(self, repeat=repeat)
 
     def shown(self, item: Item) -> Mapping[str, Json]:
-        return {"input": list(item.input), "output": item.output, "reference": item.reference, "criterion": self._wording}
+        return {"input": item.input, "output": item.output, "reference": item.reference, "criterion": self._wording}
 
     def identity(self) -> Mapping[str, Json]:
         return self._identity
