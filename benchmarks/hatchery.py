@@ -61,12 +61,13 @@ class Hatchery:
     """One child at a time. `with Hatchery(scratch) as hatchery`; `scratch` is where children's words go."""
 
     scratch: Path
+    before: Sequence[str] = ()  # what it is started by, such as setpriv
     hatched: int = 0
     _process: subprocess.Popen[str] = field(init=False)
 
     def __enter__(self) -> Hatchery:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from benchmarks.hatchery import hatch; hatch()"],
+            [*self.before, sys.executable, "-c", "from benchmarks.hatchery import hatch; hatch()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
