@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.fake_endpoint import FakeEndpoint, Received, Reply, chat
 
-from benchmarks.hatchery import Hatchery
+from benchmarks.hatchery import Child, Hatchery
 from fairmark.store import Store
 
 IN_FLIGHT = 8
@@ -196,6 +196,9 @@ class Hunter:
         rng = random.Random(self.seed)
         with endpoint(seed=self.seed) as served, Hatchery(self.scratch) as hatchery:
             self.served, self.hatchery = served, hatchery
+            self.moments: list[float] = []  # when requests came in
+            decide = served.decide
+            served.decide = lambda received: (self.moments.append(time.monotonic()), decide(received))[1]
             whole, usual = self._unbroken()
             while self.found.kills < kills:
                 self.found.lives += 1
@@ -212,6 +215,8 @@ class Hunter:
             begun = time.monotonic()
             self.hatchery.end(child)
             usual[stage] = time.monotonic() - begun
+            if stage == "run":
+                usual["asking"] = self.moments[-1] - self.moments[0]
             if child.code != 0:
                 raise RuntimeError(f"{stage} failed: {child.wrong.read_text()}")
             if stage == "analyse":
@@ -230,7 +235,7 @@ class Hunter:
                     break
                 before, orphaned = len(self.served.ledger), orphans(folder)
                 child = self.hatchery.start(self._command(stage, folder))
-                time.sleep(rng.random() * usual[stage])
+                self._moment(rng, stage, child, before, usual)
                 with suppress(ProcessLookupError):  # it has ended
                     os.kill(child.pid, signal.SIGKILL)
                 if self.hatchery.end(child) != -signal.SIGKILL:
@@ -265,6 +270,16 @@ class Hunter:
             if store.integrity() != "ok" or not store.verify().proven or store.orphans():
                 self._wrong(f"{folder.name}: integrity {store.integrity()}, orphans {store.orphans()}")
 
+    def _moment(self, rng: random.Random, stage: str, child: Child, before: int, usual: dict[str, float]) -> None:
+        """Waits for a random moment: of the whole command, or, two times in three, of the time in which it asks."""
+        if stage == "run" and rng.random() < 2 / 3:
+            until = time.monotonic() + 3 * usual[stage]
+            while len(self.served.ledger) == before and time.monotonic() < until and _alive(child.pid):
+                time.sleep(0.002)
+            time.sleep(rng.random() * usual["asking"])
+        else:
+            time.sleep(rng.random() * usual[stage])
+
     def _command(self, stage: str, folder: Path) -> list[str]:
         out = [str(folder / "report.html")] if stage == "report" else []
         return [stage, *out, "-c", str(folder), "--json", *(["--quiet"] if stage == "run" else [])]
@@ -279,8 +294,8 @@ class Hunter:
     def _count(self, stage: str, asked: list[Received], now: Stored, stood: Stored, gone: list[Received]) -> None:
         self.found.kills += 1
         self.found.by_stage[stage] += 1
-        grading = any(b"json_schema" in request.body for request in gone)
-        moment = "with grades in flight" if grading else "with answers in flight" if gone else "with nothing in flight"
+        kinds = {"grades" if b"json_schema" in request.body else "answers" for request in gone}
+        moment = f"with {' and '.join(sorted(kinds))} in flight" if kinds else "with nothing in flight"
         if stage == "run" and not asked:
             moment = "before the first request"
         self.found.by_moment[moment] += 1
@@ -314,6 +329,14 @@ class Hunter:
 
     def _wrong(self, what: str) -> None:
         self.found.wrong.append(what)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _place(request: Received) -> tuple[str, str] | None:
