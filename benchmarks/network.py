@@ -33,6 +33,8 @@ IN_FLIGHT = 20
 PROVIDERS = 2  # that are asked at first; each has a key of its own
 # the shipped waits are for people's endpoints; here the same steps take less
 QUICK = Policy(deadline=10.0, tries=4, base=0.01, cap=0.05, longest_retry_after=2.0)
+# nobody there is said at once, so that the whole queue could be tried while nobody is there
+PATIENT = replace(QUICK, base=0.05, cap=0.5, tries=6)
 IMPATIENT = replace(QUICK, deadline=1.0, grace=1.0)
 
 
@@ -74,7 +76,7 @@ def befallen(kind: str, share: float, *, cases: int = 50, seed: int = 3) -> Outc
             graders={**small.graders, "judge": replace(small.graders["judge"], model=model)},
             concurrency=IN_FLIGHT,
         )
-        with Workbench(made, memory=True, env={}, policy=IMPATIENT if kind in HANGS else QUICK) as bench:
+        with Workbench(made, memory=True, env={}, policy=IMPATIENT if kind in HANGS else PATIENT if kind == "refuse" else QUICK) as bench:
             tally = bench.run()
             wrong = list(_made_up(bench, cases))
             outcomes = list(_outcomes(bench))
