@@ -197,7 +197,21 @@ def test_the_store_can_be_checked(scaffold: Path) -> None:
 
 def test_help_names_every_command() -> None:
     done = fairmark("--help")
-    for command in "demo init check plan run calibrate analyse report verify gate selfcheck doctor store".split():
+    for command in [
+        "demo",
+        "init",
+        "check",
+        "plan",
+        "run",
+        "calibrate",
+        "analyse",
+        "report",
+        "verify",
+        "gate",
+        "selfcheck",
+        "doctor",
+        "store",
+    ]:
         assert command in done.stdout
 
 

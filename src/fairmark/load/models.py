@@ -400,7 +400,7 @@ def description(part: type[Part], field: str) -> str:
 
 @cache
 def _said() -> dict[str, dict[str, str]]:
-    """The words under the fields of each model. Only schemas and error messages need them, and pydantic would look for them at every start."""
+    """The words under the fields of each model: only schemas and messages need them, and pydantic would look at every start."""
     found: dict[str, dict[str, str]] = {}
     for model in ast.parse(Path(__file__).read_text(encoding="utf-8")).body:
         if isinstance(model, ast.ClassDef):
