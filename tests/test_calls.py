@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -602,6 +603,42 @@ def test_the_first_of_a_long_shared_beginning_goes_alone() -> None:
     assert (tally.answered, tally.unasked, len(seen.outcomes)) == (30, 0, 30)
     assert alone[:2] == [1, 1]
     assert max(alone) == 6
+
+
+def test_a_model_on_this_machine_is_asked_alike_things_in_a_row_and_little_waits() -> None:
+    asked: list[str] = []
+
+    @dataclass
+    class Local(Scripted):
+        slots: int = 2
+
+        async def ask(self, question: Question) -> Answer | Failure:
+            asked.append(str(question.options["who"]))
+            await asyncio.sleep(0)
+            return GOOD
+
+    provider = Local([GOOD])
+
+    def job(name: str, n: int) -> Job:
+        return Job(f"{name}{n}", "response" if len(name) == 1 else "grade", name, Question(options={"who": name}), provider)
+
+    pulled = 0
+
+    def source() -> Iterator[Job]:
+        nonlocal pulled
+        for n in range(100):
+            for name in ("a", "b"):
+                pulled += 1
+                assert pulled - len(asked) <= 8 * 4 + 3
+                yield job(name, n)
+
+    def then(of: Job, outcome: Answer | Failure) -> list[Job]:
+        return [job("judge", int(of.key[1:]) + 1000 * (of.name == "b"))] if of.what == "response" else []
+
+    tally = asyncio.run(perform(source(), Seen(then=then), concurrency=4, clock=Clock()))
+    assert (tally.answered, tally.unasked) == (400, 0)
+    changes = sum(one != other for one, other in pairwise(asked))
+    assert changes < 60  # 400 asked one by one in the order of cases would change about 400 times
 
 
 def test_a_long_shared_beginning_whose_first_question_fails_keeps_nobody() -> None:

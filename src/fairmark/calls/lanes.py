@@ -42,7 +42,9 @@ class Lane:
     back one by one while answers come (additive increase, multiplicative decrease).
     """
 
-    def __init__(self, most: int, limit: Limit | None = None) -> None:
+    def __init__(self, most: int, limit: Limit | None = None, *, alike: bool = False) -> None:
+        self.alike = alike  # what is like the last goes first: a model on this machine has read its beginning already
+        self.last = ""  # system or grader whose job went last
         self.most = most if limit is None or limit.concurrency is None else min(most, limit.concurrency)
         self.places = self.most
         self.held = 0
@@ -56,6 +58,16 @@ class Lane:
         self._smooth = 0  # answers since the places last changed
         self._slow = 0  # of them, how many were slow
         self._usual: dict[str, tuple[float, float]] = {}  # by system or grader: usual seconds now, and at best
+
+    def next(self) -> int | None:
+        """The place in line of what goes next; None where nothing waits, or nothing like the last while that is what goes first."""
+        if not self.alike:
+            return 0 if self.ready else None
+        return next((place for place, flight in enumerate(self.ready) if flight.job.name == self.last), None)
+
+    def change(self) -> None:
+        """Turns to the system or grader that most waits for."""
+        self.last = Counter(flight.job.name for flight in self.ready).most_common(1)[0][0]
 
     @property
     def free(self) -> bool:

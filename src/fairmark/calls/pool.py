@@ -188,10 +188,10 @@ class _Pool:
             self.bug = error
         self._finish()
 
-    def _pull(self) -> bool:
-        """Pulls one job into the lane it belongs to; whether there was one, and room for it."""
-        crowd = self.waiting + len(self.resting)
-        if self.source is None or self.waiting >= WAITING_PER_PLACE * self.concurrency or crowd >= RESTING_PER_PLACE * self.concurrency:
+    def _pull(self, *, far: bool = False) -> bool:
+        """Pulls one job into the lane it belongs to; whether there was one, and room for it. `far` looks for more of a kind."""
+        waiting = (RESTING_PER_PLACE if far else WAITING_PER_PLACE) * self.concurrency
+        if self.source is None or self.waiting >= waiting or self.waiting + len(self.resting) >= RESTING_PER_PLACE * self.concurrency:
             return False
         job = next(self.source, None)
         if job is None:
@@ -208,22 +208,27 @@ class _Pool:
             # a provider that says how many questions it takes at once gets one more, which is read while an answer is
             # being stored; all others wait here, where no deadline runs
             most = self.concurrency if slots is None else min(self.concurrency, slots + 1)
-            lane = self.lanes[name] = Lane(most, self.limits.get(job.provider.host))
+            lane = self.lanes[name] = Lane(most, self.limits.get(job.provider.host), alike=slots is not None)
         lane.ready.append(Flight(job, lane))
         self.waiting += 1
 
     def _take(self, lane: Lane) -> Flight | None:
         """The next flight of a lane, its intent noted; None where nothing may or can be sent now."""
         while not self.closing:
+            place = lane.next()
             # a retry has its share of the budget set aside already
-            again = bool(lane.ready) and lane.ready[0].attempts > 0
+            again = place is not None and lane.ready[place].attempts > 0
             if not again and self._spent():
                 return None
-            if not lane.ready:
-                if not self._pull():
+            if place is None:
+                if self._pull(far=lane.alike):
+                    continue
+                if not lane.ready:
                     return None
+                lane.change()
                 continue
-            flight = lane.ready.popleft()
+            flight = lane.ready[place]
+            del lane.ready[place]
             if not again and not self.needed(flight.job):
                 self.waiting -= 1
                 self.unneeded += 1
