@@ -18,7 +18,7 @@ from benchmarks.grids.run import Bar, Outcome, Run, noise
 from benchmarks.grids.studies import Judge, World, draw
 from fairmark import stats
 from fairmark.analyse import analyse
-from fairmark.analyse.early import early, early_plans, units
+from fairmark.analyse.early import early
 from fairmark.results import Refusal
 from fairmark.stats import clopper_pearson
 from fairmark.study import Hypothesis
@@ -81,12 +81,10 @@ def claims(world: World, hypotheses: tuple[Hypothesis, ...], within: float, rng:
         for h in analysis.hypotheses
     ]
     assert all(h.next for h in analysis.hypotheses if h.verdict == "undecided"), "an undecided claim without a next step"
-    study = drawn.table.study
     seed = int(rng.integers(2**31))
-    order = units(study, seed=seed)
     stopping = [h for h in hypotheses if h.id in ("at least", "better")]
     alone = replace(drawn.table.study, hypotheses=tuple(stopping))
-    now = early(drawn.table, early_plans(alone, drawn.table, seed=seed), order)
+    now = early(replace(drawn.table, study=alone), seed=seed)
     for name, result in now.results.items():
         result.as_dict()
         refuted = result.verdict == "refuted"
