@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -93,8 +94,15 @@ class Hatchery:
 
     def end(self, child: Child) -> int:
         """Waits until it has ended, by itself or because it was killed."""
+        assert self._process.stdin is not None
         child.code = int(self._line())
+        self._process.stdin.write("ended\n")
+        self._process.stdin.flush()
         return child.code
+
+    def ended(self) -> bool:
+        """Whether the child has ended. Until `end` is called its number is nobody else's."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
 
     def run(self, arguments: Sequence[str], *, limits: Mapping[str, int] | None = None) -> Child:
         child = self.start(arguments, limits=limits)
@@ -116,14 +124,17 @@ def hatch() -> None:
     for name in PRELOADED:
         import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _child(order)
         print(pid, flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # not buried yet, so that no other process gets its number
+        assert ended is not None
+        print(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status, flush=True)
+        sys.stdin.readline()
+        os.waitpid(pid, 0)
 
 
 def _child(order: Mapping[str, Any]) -> None:

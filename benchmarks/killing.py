@@ -19,14 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.fake_endpoint import FakeEndpoint, Received, Reply, chat
 
-from benchmarks.hatchery import Child, Hatchery
+from benchmarks.hatchery import Hatchery
 from fairmark.store import Store
 
 IN_FLIGHT = 8
@@ -236,9 +236,8 @@ class Hunter:
                     break
                 before, orphaned = len(self.served.ledger), orphans(folder)
                 child = self.hatchery.start(self._command(stage, folder))
-                self._moment(rng, stage, child, before, usual)
-                with suppress(ProcessLookupError):  # it has ended
-                    os.kill(child.pid, signal.SIGKILL)
+                self._moment(rng, stage, before, usual)
+                os.kill(child.pid, signal.SIGKILL)
                 if self.hatchery.end(child) != -signal.SIGKILL:
                     # it was quicker, and is likely to be so again
                     usual[stage] *= QUICKER
@@ -274,11 +273,11 @@ class Hunter:
             if store.integrity() != "ok" or not store.verify().proven or store.orphans():
                 self._wrong(f"{folder.name}: integrity {store.integrity()}, orphans {store.orphans()}")
 
-    def _moment(self, rng: random.Random, stage: str, child: Child, before: int, usual: dict[str, float]) -> None:
+    def _moment(self, rng: random.Random, stage: str, before: int, usual: dict[str, float]) -> None:
         """Waits for a random moment: of the whole command, or, two times in three, of the time in which it asks."""
         if stage == "run" and rng.random() < 2 / 3:
             until = time.monotonic() + 3 * usual[stage]
-            while len(self.served.ledger) == before and time.monotonic() < until and _alive(child.pid):
+            while len(self.served.ledger) == before and time.monotonic() < until and not self.hatchery.ended():
                 time.sleep(0.002)
             time.sleep(rng.random() * usual["asking"])
         else:
@@ -333,14 +332,6 @@ class Hunter:
 
     def _wrong(self, what: str) -> None:
         self.found.wrong.append(what)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _place(request: Received) -> tuple[str, str] | None:
