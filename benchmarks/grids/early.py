@@ -174,7 +174,7 @@ def nulls() -> list[World]:
 
 
 def _false_support(run: Run) -> Outcome:
-    runs, rows, worst = run.times(whole=2_000, sample=120), [], 0.0
+    runs, rows, worst = run.times(whole=2_000, sample=60), [], 0.0
     for world in nulls():
         rng = run.rng("B5 product", world.name)
         ended = [go(world, rng) for _ in range(runs)]
@@ -189,7 +189,7 @@ def _false_support(run: Run) -> Outcome:
 
 
 def _savings(run: Run) -> Outcome:
-    runs, rows, figures, held, means = run.times(whole=1_000, sample=40), [], [], True, []
+    runs, rows, figures, held, means = run.times(whole=1_000, sample=16), [], [], True, []
     designs: list[tuple[str, Hypothesis, int, list[tuple[str, Draw]]]] = []
     n = fixed_size("paired", null=0.0, alternative=0.1, alpha=ALPHA, power=POWER, discordance=0.3)
     steps = {"-d": -0.1, "-d/2": -0.05, "0": 0.0, "d/2": 0.05, "d": 0.1, "1.5d": 0.15, "2d": 0.2, "3d": 0.3}

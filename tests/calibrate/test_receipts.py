@@ -106,6 +106,7 @@ def test_a_grader_that_is_asked_again_shows_how_steady_it_is() -> None:
     assert found.steady is not None and found.steady.flip_rate.value == 0.0
 
 
+@pytest.mark.long  # a sample of the bar "B15 product" is drawn in every CI
 @pytest.mark.parametrize("kind", ["constant", "chance", "good"])
 def test_what_is_advised_of_constant_chance_and_good_graders(kind: str) -> None:
     """40 studies a kind: constant and chance graders are never recommended, a good one in most."""

@@ -25,7 +25,10 @@ def opened(browser: Any, path: Path, *, scheme: str = "light", width: int = 1180
     return page
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1180), ("dark", 1180), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [("light", 1180), ("dark", 390), *(pytest.param(*one, marks=pytest.mark.long) for one in (("dark", 1180), ("light", 390)))],
+)
 def test_axe_finds_no_violation(browser: Any, written: Path, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = opened(browser, written, scheme=scheme, width=width)

@@ -14,8 +14,8 @@ in_every_way = pytest.mark.parametrize(
         ("light", 1280, 1),
         ("dark", 1280, 1),
         ("light", 390, 1),
-        ("dark", 390, 1),
-        ("light", 320, 1),
+        pytest.param("dark", 390, 1, marks=pytest.mark.long),
+        pytest.param("light", 320, 1, marks=pytest.mark.long),
         ("light", 1280, 2),
     ],
 )
