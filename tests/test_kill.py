@@ -1,4 +1,4 @@
-"""kill -9 at random moments, thirty in CI and more behind the long marker: nothing finished is lost, nothing is paid twice beyond what was in flight.
+"""kill -9 at random moments: nothing finished is lost, nothing is paid twice beyond what was in flight.
 
 `python benchmarks/faults.py --kills 1000` does the same a thousand times and prints the figures.
 """
