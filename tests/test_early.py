@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from fairmark import load, report, stats
 from fairmark.analyse import Frozen, analyse
-from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, order_seed, stop_rules, units
+from fairmark.analyse.early import Deciding, check_early, deciding, early_plans, stop_rules, units
 from fairmark.errors import CannotDo
 from fairmark.records import Answer, Case, Failure, Grade, Message, Response
 from fairmark.rubric import CANNOT_TELL, NOT_APPLICABLE, Criterion, Level, Rubric
@@ -363,7 +363,7 @@ def test_a_bank_is_told_of_in_plan_and_report() -> None:
     (rule,) = stop_rules(of, seed=1)
     assert "alpha (0.05) is held against what those of the 200 cases" in rule.rule
     assert rule.expected is not None
-    rows, order = [], {case.id: place for place, case in enumerate(of.in_order(order_seed(of, "1")))}
+    rows, order = [], {case.id: place for place, case in enumerate(of.in_order(of.order_seed("1")))}
     for case in of.cases:
         for system in "ab":
             row = answered(case, system, 1, ["yes", "kind", "yes"])
@@ -421,7 +421,7 @@ ANALYSED: dict[str, Any] = {"frozen": None, "wave": "1", "at": 1}
 
 def asked_in_order(of: Study, cases: int, *, a: str = "no", b: str = "yes") -> Table:
     """A table in which so many cases were asked, in the order in which a run asks."""
-    rows, first = passing(of, a=a, b=b), {case.id for case in of.in_order(order_seed(of, "1"))[:cases]}
+    rows, first = passing(of, a=a, b=b), {case.id for case in of.in_order(of.order_seed("1"))[:cases]}
     return Table(
         of, tuple(row if case.id in first else replace(row, response=None, cells=()) for case in of.cases for row in rows[case.id])
     )
@@ -557,6 +557,6 @@ def test_the_how_to_says_what_the_plan_says(tmp_path: Path) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
     of = load.study(tmp_path)
-    check_early(of, seed=order_seed(of, "1"))
-    (rule,) = stop_rules(of, seed=order_seed(of, "1"))
+    check_early(of, seed=of.order_seed("1"))
+    (rule,) = stop_rules(of, seed=of.order_seed("1"))
     assert f"\n{rule.headline()}\n" in page

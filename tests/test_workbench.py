@@ -341,3 +341,16 @@ def test_an_analysis_needs_no_words(tmp_path: Path) -> None:
     assert with_words.criteria == found.criteria
     assert with_words.trust == found.trust
     assert with_words.groups == found.groups
+
+
+def test_a_run_that_is_refused_because_another_one_asks_changes_nothing(tmp_path: Path) -> None:
+    from fairmark.store import Store
+
+    with Store.open(tmp_path / "s.db") as other, other.hold("run of something"):
+        before = other.counts()
+        with bench(study(n=3), store=tmp_path / "s.db") as made, pytest.raises(CannotDo) as refused:
+            made.run()
+        assert refused.value.code == "RUNNING"
+        assert other.counts() == before
+    with bench(study(n=3), store=tmp_path / "s.db") as made:
+        assert made.run().pending == 0

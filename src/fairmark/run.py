@@ -20,7 +20,7 @@ def slots(study: Study, specs: Mapping[str, SystemSpec], *, wave: str) -> Iterat
     alone, so that adding a case or changing a prompt leaves the rest in place; the cases of a cluster are together.
     """
     identities = {name: Fixed(spec.identity()) for name, spec in specs.items()}
-    for case in study.in_order(f"{study.name}/{wave}"):
+    for case in study.in_order(study.order_seed(wave)):
         for name, spec in specs.items():
             for trial in range(1, study.trials + 1):
                 asked = question(spec, case, trial=trial)

@@ -330,6 +330,10 @@ class Study:
         """The name of what stands for itself: the case's cluster, or the case where no clusters are declared."""
         return case.id if self.cluster is None else str(case.fields.get(self.cluster))
 
+    def order_seed(self, wave: str) -> str:
+        """What draws the order in which the cases of a wave are asked and taken in."""
+        return f"{self.name}/{wave}"
+
     def in_order(self, seed: int | str) -> tuple[Case, ...]:
         """The cases in the random order in which they are asked, those of a cluster together.
 

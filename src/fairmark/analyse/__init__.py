@@ -13,7 +13,7 @@ from typing import Any
 
 from fairmark import __version__
 from fairmark.analyse.browser import exhibits
-from fairmark.analyse.early import deciding, order_seed
+from fairmark.analyse.early import deciding
 from fairmark.analyse.groups import group_results, marked_by, not_tested
 from fairmark.analyse.raters import unequal_raters
 from fairmark.analyse.so_far import LEANS, asked, course, criterion_so_far, system_so_far
@@ -49,7 +49,7 @@ def analyse(
     study = table.study
     level = 1 - 2 * study.plan.alpha
     document = study.document()
-    seed = order_seed(study, wave)
+    seed = study.order_seed(wave)
     watch = deciding(table, seed=seed, secondary=True) if study.plan.stop == "when-decided" else None
     needed = asked(table, watch)
     early = needed is not table

@@ -72,11 +72,6 @@ def check_early(study: Study, *, seed: int | str) -> None:
         raise CannotDo(refusal.code, f"`stop: when-decided` cannot work here: {about}{refusal.why}", refusal.next)
 
 
-def order_seed(study: Study, wave: str) -> str:
-    """What draws the order in which the cases of a wave are asked and taken in."""
-    return f"{study.name}/{wave}"
-
-
 def stop_rules(study: Study, *, seed: int | str) -> tuple[StopRule, ...]:
     """The rule of each primary hypothesis, with what it costs as simulated; none for a study that asks every case."""
     if study.plan.stop != "when-decided":

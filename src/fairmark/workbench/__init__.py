@@ -233,10 +233,10 @@ class Workbench:
 
     def plan(self) -> Outlook:
         """Calls, prices, who is sent what, what so many cases can show, and when it may stop. Nothing is sent."""
-        from fairmark.analyse.early import order_seed, stop_rules
+        from fairmark.analyse.early import stop_rules
 
         self._deciding()
-        return self._outlook(stop_rules(self.study, seed=order_seed(self.study, self.wave)))
+        return self._outlook(stop_rules(self.study, seed=self.study.order_seed(self.wave)))
 
     def _outlook(self, stopping: Sequence[StopRule] = ()) -> Outlook:
         from fairmark import plan, providers
@@ -260,12 +260,12 @@ class Workbench:
         self._notify = watch.notify
         self._known_hosts()
         deciding = self._deciding()
-        self.freeze()
-        await asyncio.to_thread(self._choose_examples)
-        await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
-        self._affordable(budget, self._outlook)
-        slots = running.slots(self.study, self.systems, wave=self.wave)
-        with self.store.hold(self._run_name):
+        with self.store.hold(self._run_name):  # from here on, so that a run that is refused changes nothing
+            self.freeze()
+            await asyncio.to_thread(self._choose_examples)
+            await asyncio.to_thread(lambda: self._read_recorded(retry_failed=retry_failed))
+            self._affordable(budget, self._outlook)
+            slots = running.slots(self.study, self.systems, wave=self.wave)
             return await self._ask(slots, watch, budget, deciding=deciding, retry_failed=retry_failed)
 
     def _read_recorded(self, *, retry_failed: bool) -> None:
@@ -339,20 +339,15 @@ class Workbench:
     ) -> Asking:
         """The ledger of a run; with `asks` false, of one that only counts what the store holds."""
         of_each = len(self.study.cases) * self.study.trials
+        # recorded marks, by people and by models, are looked up whenever a table is made
+        marking = [one for one in self.graders if self.study.graders[one.name].kind == "llm" or (asks and one.kind == "check")]
         return Asking(
             store=self.store,
             wave=self.wave,
             planned=dict.fromkeys(self.systems, of_each) if first is None else {},
             slots=slots,
             first=self._calibration() if first is None else first,
-            tasks_of=lambda some: self._tasks_of(
-                some,
-                [
-                    grader
-                    for grader in self._marking_now
-                    if self.study.graders[grader.name].kind == "llm" or (asks and grader.kind == "check")
-                ],
-            ),
+            tasks_of=lambda some: self._tasks_of(some, marking),
             questions_each={
                 name: sum(self._repeats(grader) for grader in self.graders if grader.name == name)
                 for name, spec in self.study.graders.items()
@@ -386,9 +381,9 @@ class Workbench:
         """Whoever says when a run has asked enough; None where every case is asked. `CannotDo` where it could never say so."""
         if self.study.plan.stop != "when-decided":
             return None
-        from fairmark.analyse.early import Deciding, check_early, order_seed
+        from fairmark.analyse.early import Deciding, check_early
 
-        seed = order_seed(self.study, self.wave)
+        seed = self.study.order_seed(self.wave)
         check_early(self.study, seed=seed)
         return Deciding(self.study, seed=seed)
 
@@ -399,11 +394,6 @@ class Workbench:
         people = [grader for grader in self.graders if grader.kind == "human"]
         told = grading.mark_at_once(grading.fill(self._tasks_of([slot], people), self.store), self.store) if people else ()
         return Row(slot.case, slot.system, slot.trial, slot.response, tuple(_cell(task) for task in (*marked, *told)))
-
-    @property
-    def _marking_now(self) -> Sequence[Grader]:
-        """Graders that mark while a run goes on; recorded marks are looked up whenever a table is made."""
-        return [grader for grader in self.graders if grader.kind != "human"]
 
     def freeze(self) -> str:
         """Records the plan as it is now, before anything is asked. Returns the receipt of the frozen plan."""
@@ -695,7 +685,7 @@ class Workbench:
         from fairmark.analyse.early import early
 
         # the order in which `run` asks for cases, so that little has to wait for what is still pending
-        return early(self.table(), seed=f"{self.study.name}/{self.wave}")
+        return early(self.table(), seed=self.study.order_seed(self.wave))
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Every response with its marks, as the report shows them."""
