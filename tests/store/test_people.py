@@ -17,12 +17,16 @@ def act(number: int, **changes: object) -> Act:
 def test_an_act_is_stored_once_with_its_grades_and_others_are_counted() -> None:
     with Store.open(None) as store:
         rows, grade = store.people, Grade("k" * 64, "c1", "tone", "people", "ana", label="kind")
-        assert rows.post(act(1), [grade], base=0).result() == (1, True, True)
-        assert rows.post(act(1), [grade], base=0).result() == (1, True, False)
-        assert rows.post(act(2), base=0).result() == (1, False, False)  # somebody was quicker
-        assert rows.post(act(3), base=1).result() == (2, True, True)
+        assert rows.post(act(1), [grade], base=0).result()[:3] == (1, True, True)
+        assert rows.post(act(1), [grade], base=0).result()[:3] == (1, True, False)
+        assert rows.post(act(2), base=0).result()[:3] == (1, False, False)  # somebody was quicker
+        assert rows.post(act(3), base=1).result()[:3] == (2, True, True)
         assert [one.content for one in rows.acts("s@1")] == [{"said": 1}, {"said": 3}]
-        assert [one.id for one in rows.acts("s@1", newest=1)] == ["a3"]
+        assert rows.post(act(3), base=1).result().acts == rows.acts("s@1") == rows.acts_on("s@1", "x")
+        assert rows.post(act(4)).result().acts == rows.acts("s@1")  # as they are read, so they are told
+        assert rows.post(act(5, assignment="")).result().acts == ()
+        assert rows.acts_on("s@1", "y") == () == rows.acts_on("other@1", "x")
+        assert [one.id for one in rows.acts("s@1", newest=2)] == ["a5", "a4"]
         assert rows.acts("s@1", person="ben") == () and rows.acts("other@1") == ()
         assert store.counts()["grades"] == 1
 
@@ -72,3 +76,22 @@ def test_a_link_lets_in_once_and_a_session_until_it_ends() -> None:
         assert rows.session("s@1", "t1", at=4) is None and len(rows.sessions("s@1", at=4)) == 1
         assert rows.end_sessions("s@1", "ana", at=5) == 2  # the other session and the unused link
         assert rows.sessions("s@1", at=6) == ()
+
+
+def test_a_session_that_another_process_ends_is_believed_for_a_second_at_most(tmp_path: Path) -> None:
+    path, second = tmp_path / "s.db", 10**9
+    with Store.open(path) as here, Store.open(path) as elsewhere:
+        here.people.let_in("s@1", "t", "ana", "grader", "session", at=1, until=100 * second)
+        assert here.people.session("s@1", "t", at=second) is not None
+        elsewhere.people.end_session("t", at=second)
+        assert elsewhere.people.session("s@1", "t", at=second) is None
+        assert here.people.session("other@1", "t", at=second) is None
+        assert here.people.session("s@1", "t", at=2 * second) is None
+        assert here.people.session("s@1", "t", at=second) is None  # and it is not believed again
+
+
+def test_a_session_that_was_read_ends_at_its_time() -> None:
+    with Store.open(None) as store:
+        store.people.let_in("s@1", "t", "ana", "grader", "session", at=1, until=50)
+        assert store.people.session("s@1", "t", at=49) is not None
+        assert store.people.session("s@1", "t", at=50) is None

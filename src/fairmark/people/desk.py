@@ -109,6 +109,12 @@ class Desk:
 
     # ------------------------------------------------------------ looking
 
+    def look_up(self) -> None:
+        """Reads what the first visits need, so that nobody waits for it, however many come at once."""
+        for person in self.people.roster:
+            with self._turn:
+                self._book(person)
+
     def progress(self, person: str) -> Progress:
         """How far a person is."""
         with self._turn:
@@ -135,7 +141,7 @@ class Desk:
             lead = book.partners[one.pair][0] if one.pair else one
             spot = next(number for number, other in enumerate(firsts) if other.id == lead.id)
             group = book.partners[one.pair] if one.pair else [one]
-            panes = tuple(self._pane(book, member, self.store.people.acts(self.name, assignment_id=member.id)) for member in group)
+            panes = tuple(self._pane(book, member, self.store.people.acts_on(self.name, member.id)) for member in group)
             return View(
                 panes,
                 one.kind == "training",
@@ -253,7 +259,7 @@ class Desk:
 
     def _again(self, person: str, act: str, kind: Literal["undo", "redo"], target: Act) -> Done:
         one, item = self._to_act_on(person, target.assignment)
-        before = [done for done in self.store.people.acts(self.name, assignment_id=one.id) if done.person == person]
+        before = [done for done in self.store.people.acts_on(self.name, one.id) if done.person == person]
         until = (
             [done for done in before if done.seq < target.seq] if kind == "undo" else [done for done in before if done.seq <= target.seq]
         )
@@ -287,10 +293,9 @@ class Desk:
         grades = [] if one.kind == "training" else [self._grade(one, item, name, one_said, at) for name, one_said in said.items()]
         done = Act(act, self.name, person, kind, content, one.id, one.case_id, at)
         posted = self.store.people.post(done, grades, base=base).result()
-        acts = self.store.people.acts(self.name, assignment_id=one.id)
         with self._turn:
             book = self._books.get(person) or self._book(person)
-            pane = self._pane(book, one, acts)
+            pane = self._pane(book, one, posted.acts)
             return Done(posted, pane, self._progress(person, book), one.id)
 
     def _bound(self, one: Assignment, item: Item, criterion: str, said: Said) -> Said:
@@ -371,15 +376,15 @@ class Desk:
         return lambda before: self.store.people.acts(self.name, person=person, kinds=UNDOABLE, before=before, newest=50)
 
     def _book(self, person: str) -> _Book:
-        count = self.store.people.count(self.name)
-        if count != self._assigned:
+        newest = self.store.people.newest()
+        if newest != self._assigned:
             self._books.clear()
             self._items = {
                 slot.key: item_of(slot.case, slot.response)
                 for slot in self._slots()
                 if slot.response is not None and slot.response.answer is not None
             }
-            self._assigned = count
+            self._assigned = newest
         if person not in self._books:
             self._books[person] = self._read(person)
         return self._books[person]

@@ -87,7 +87,7 @@ class Store:
         self._adding = Adding(engine.dialect)
         self._chain = chain.Extending(engine.dialect)
         self._journals: list[Journal] = []
-        self.people = PeopleRows(self._put, self._reading, self._adding.bodies, self._adding.grades, hashed, column)
+        self.people = PeopleRows(self._put, self._reading, self._adding.bodies, self._adding.grades, hashed, column, engine.dialect)
         if not read_only:
             self._writer = threading.Thread(target=self._write_all, name="fairmark-store", daemon=True)
             self._writer.start()

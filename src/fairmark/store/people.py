@@ -6,28 +6,32 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Dialect, bindparam, func, insert, select, update
 
-from fairmark.records import Act, Assignment, Grade, canonical
+from fairmark.records import Act, Assignment, Grade, Json, canonical
+from fairmark.store.rows import Ready, driver
 from fairmark.store.tables import act, assignment, content, session
 
 _ASSIGNMENT = tuple(one.name for one in fields(Assignment))
-# made once: making a statement costs as much as running it, and these run with every mark
-_GIVEN = select(func.count()).select_from(assignment).where(assignment.c.study == bindparam("study"))
-_ACTS_ON = select(func.count()).select_from(act).where(act.c.assignment == bindparam("assignment"), act.c.study == bindparam("study"))
-_ACTS = select(act, content.c.text).join(content, content.c.id == act.c.body).where(act.c.study == bindparam("study"))
+_OF_ACT = (act.c.id, act.c.study, act.c.person, act.c.kind, content.c.text, act.c.assignment, act.c.case_id, act.c.at, act.c.seq)
+_ACTS = select(*_OF_ACT).join(content, content.c.id == act.c.body).where(act.c.study == bindparam("study"))
+_GIVEN = select(func.max(assignment.c.seq))
 _SENT = select(act.c.seq).where(act.c.id == bindparam("id"))
-_ADD_ACT = insert(act)
-_SESSION = select(session).where(
+_SESSION = select(session.c.person, session.c.role, session.c.at, session.c.until, session.c.ended).where(
     session.c.token == bindparam("token"),
     session.c.study == bindparam("study"),
     session.c.kind == "session",
     session.c.ended.is_(None),
     session.c.until > bindparam("at"),
 )
+_ADD_ACT = ("id", "study", "person", "kind", "assignment", "case_id", "at", "record", "body")
+
+
+FRESH = 10**9  # nanoseconds for which a session that was read is believed: one that another process ends ends within them
+MOST_KNOWN = 1000  # sessions that are kept at once
 
 
 class Posted(NamedTuple):
@@ -36,6 +40,7 @@ class Posted(NamedTuple):
     version: int  # acts on this assignment, this one included; where it was refused, those that stand
     stored: bool  # whether it stands now, be it new or sent before
     fresh: bool  # whether it was new
+    acts: tuple[Act, ...] = ()  # on this assignment, as they stand now
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,17 @@ class PeopleRows:
         add_grades: Callable[[Connection, Sequence[Grade]], None],
         hashed: Callable[[str], str],
         column: Callable[[str], str],
+        dialect: Dialect,
     ) -> None:
         self._put, self._reading, self._add_bodies, self._add_grades = put, reading, add_bodies, add_grades
         self._hashed, self._column = hashed, column
+        self._known: dict[tuple[str, str], tuple[int, Session]] = {}  # sessions with when they were read; replaced, never emptied
+        # what every mark needs
+        self._given = Ready(_GIVEN, dialect)
+        self._sent = Ready(_SENT, dialect)
+        self._add_act = Ready(insert(act).values({name: bindparam(name) for name in _ADD_ACT}), dialect)
+        self._acts_on = Ready(_ACTS.where(act.c.assignment == bindparam("assignment")).order_by(act.c.seq), dialect)
+        self._session = Ready(_SESSION, dialect)
 
     # ------------------------------------------------------------ assignments
 
@@ -85,10 +98,10 @@ class PeopleRows:
             rows = connection.execute(query).mappings().all()
         return tuple(Assignment(**{name: row[name] for name in _ASSIGNMENT} | {"second": bool(row["second"])}) for row in rows)
 
-    def count(self, study: str) -> int:
-        """How many assignments there are: what was read before is complete while this stays."""
-        with self._reading() as connection:
-            return int(connection.execute(_GIVEN, {"study": self._column(study)}).scalar_one())
+    def newest(self) -> int:
+        """The number of the newest assignment of any study, 0 for none: what was read before is complete while this stays."""
+        with self._reading() as connection, driver(connection) as cursor:
+            return int(self._given.run(cursor).fetchone()[0] or 0)
 
     # ------------------------------------------------------------ acts
 
@@ -113,17 +126,18 @@ class PeopleRows:
 
         def write(connection: Connection) -> None:
             found.clear()
-            here = {"assignment": row["assignment"], "study": row["study"]}
-            version = int(connection.execute(_ACTS_ON, here).scalar_one()) if done.assignment else 0
-            if connection.execute(_SENT, {"id": row["id"]}).first() is not None:
-                found.append(Posted(version, True, False))
-                return
-            if base is not None and base != version:
-                found.append(Posted(version, False, False))
-                return
-            connection.execute(_ADD_ACT, row | {"body": self._add_bodies(connection, [body])})
+            with driver(connection) as cursor:
+                before: tuple[Act, ...] = ()
+                if done.assignment:
+                    before = self._on(cursor, self._column(done.study), self._column(done.assignment))
+                sent = self._sent.run(cursor, id=row["id"]).fetchone() is not None
+                if sent or (base is not None and base != len(before)):
+                    found.append(Posted(len(before), sent, False, before))
+                    return
+                seq = self._add_act.run(cursor, **row, body=self._add_bodies(connection, [body])).lastrowid
             self._add_grades(connection, grades)
-            found.append(Posted(version + 1, True, True))
+            now = (*before, replace(done, content=_content(body), seq=seq)) if done.assignment else ()
+            found.append(Posted(len(now), True, True, now))
 
         answer: Future[Posted] = Future()
         answer.set_running_or_notify_cancel()
@@ -143,7 +157,6 @@ class PeopleRows:
         study: str,
         *,
         person: str | None = None,
-        assignment_id: str | None = None,
         kinds: Iterable[str] = (),
         before: int | None = None,
         newest: int | None = None,
@@ -152,29 +165,21 @@ class PeopleRows:
         query = _ACTS
         if person is not None:
             query = query.where(act.c.person == self._column(person))
-        if assignment_id is not None:
-            query = query.where(act.c.assignment == self._column(assignment_id))
         if wanted := list(kinds):
             query = query.where(act.c.kind.in_(wanted))
         if before is not None:
             query = query.where(act.c.seq < before)
         query = query.order_by(act.c.seq) if newest is None else query.order_by(act.c.seq.desc()).limit(newest)
         with self._reading() as connection:
-            rows = connection.execute(query, {"study": self._column(study)}).all()
-        return tuple(
-            Act(
-                row.id,
-                row.study,
-                row.person,
-                row.kind,
-                {} if row.text is None else {name: value for name, value in json.loads(row.text).items() if name != "id"},
-                row.assignment,
-                row.case_id,
-                row.at,
-                row.seq,
-            )
-            for row in rows
-        )
+            return tuple(_act(row) for row in connection.execute(query, {"study": self._column(study)}))
+
+    def acts_on(self, study: str, assignment_id: str) -> tuple[Act, ...]:
+        """The acts on one assignment, in the order they were stored."""
+        with self._reading() as connection, driver(connection) as cursor:
+            return self._on(cursor, self._column(study), self._column(assignment_id))
+
+    def _on(self, cursor: Any, study: str, assignment_id: str) -> tuple[Act, ...]:
+        return tuple(_act(row) for row in self._acts_on.run(cursor, study=study, assignment=assignment_id).fetchall())
 
     # ------------------------------------------------------------ who may come in
 
@@ -188,10 +193,24 @@ class PeopleRows:
         self._put(write).result()
 
     def session(self, study: str, token: str, *, at: int) -> Session | None:
-        """The session that a token's SHA-256 opens at this time; None where it opens none."""
-        with self._reading() as connection:
-            row = connection.execute(_SESSION, {"token": token, "study": self._column(study), "at": at}).first()
-        return None if row is None else Session(row.person, row.role, row.at, row.until, row.ended)
+        """The session that a token's SHA-256 opens at this time; None where it opens none.
+
+        Every page asks this, so what was read is believed for a second. What this process ends, ends at once.
+        """
+        known = self._known  # of before the query: an ending meanwhile puts another one in its place
+        read, kept = known.get((study, token), (0, None))
+        if kept is not None and 0 <= at - read < FRESH and at < kept.until:
+            return kept
+        with self._reading() as connection, driver(connection) as cursor:
+            row = self._session.run(cursor, token=token, study=self._column(study), at=at).fetchone()
+        if row is None:
+            known.pop((study, token), None)
+            return None
+        if len(known) >= MOST_KNOWN:
+            known = self._known = {}
+        found = Session(*row)
+        known[study, token] = (at, found)
+        return found
 
     def use_link(self, study: str, token: str, *, at: int) -> Session | None:
         """Uses a link up. Gives whom it lets in; None where it is unknown, used or too old."""
@@ -221,6 +240,7 @@ class PeopleRows:
             connection.execute(update(session).where(session.c.token == token, session.c.ended.is_(None)).values(ended=at))
 
         self._put(write).result()
+        self._known = {}
 
     def end_sessions(self, study: str, person: str, *, at: int) -> int:
         """Ends all sessions and links of one person. Returns how many were still good."""
@@ -232,6 +252,7 @@ class PeopleRows:
             ended.append(connection.execute(update(session).where(*of_person).values(ended=at)).rowcount)
 
         self._put(write).result()
+        self._known = {}
         return ended[0]
 
     def sessions(self, study: str, *, at: int) -> tuple[Session, ...]:
@@ -245,3 +266,14 @@ class PeopleRows:
 
     def _clean(self, value: Any) -> Any:
         return self._column(value) if isinstance(value, str) else value
+
+
+def _act(row: Any) -> Act:
+    """The act of a row of `_OF_ACT`."""
+    name, study, person, kind, text, *rest = row
+    return Act(name, study, person, kind, _content(text), *rest)
+
+
+def _content(text: str | None) -> dict[str, Json]:
+    """What an act says; nothing once that was forgotten."""
+    return {} if text is None else {name: value for name, value in json.loads(text).items() if name != "id"}

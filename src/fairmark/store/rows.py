@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table, func, insert, select
+from sqlalchemy import ClauseElement, Connection, Dialect, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from fairmark.records import Grade, Response
@@ -132,6 +132,23 @@ class Adding:
         for record in records:
             rows.grade(record)
         self.add(connection, rows)
+
+
+class Ready:
+    """A statement for the driver itself. Its words are made once: making them costs as much as running it."""
+
+    __slots__ = ("_known", "_names", "words")
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        made = statement.compile(dialect=dialect)
+        self.words = str(made)
+        self._names = tuple(getattr(made, "positiontup", None) or ())
+        self._known = made.params
+
+    def run(self, cursor: Any, **given: Any) -> Any:
+        """The cursor, on which it has run."""
+        known = self._known | given
+        return cursor.execute(self.words, [known[name] for name in self._names])
 
 
 @contextmanager

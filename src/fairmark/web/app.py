@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import mimetypes
 import signal
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,7 @@ from aiohttp.web_request import BaseRequest
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fairmark.errors import CannotDo
+from fairmark.people import Desk
 from fairmark.web import adjudication, entry, marking, notes, overview, progress
 from fairmark.web.access import OWNER, Door, dress, guard, is_loopback, known_hosts, make_link, open_to, spelt
 from fairmark.web.visit import ANYBODY, Office, Route, Visit
@@ -30,6 +32,7 @@ KEPT_ALIVE = 30.0  # seconds an idle connection is kept
 HEADER_SECONDS = 15.0  # within which a new connection must have sent a request
 MOST_SILENT = 500  # connections that may be without a request yet; each beyond costs the oldest its place
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+log = logging.getLogger("fairmark.web")
 
 
 def make_office(bench: Workbench) -> Office:
@@ -143,11 +146,13 @@ class Running:
     port: int
     _server: asyncio.Server
     _runner: web.AppRunner
+    _looked_up: asyncio.Future[None]
 
     async def stop(self) -> None:
         """Ends it, once what is under way has been answered."""
         self._server.close()
         await self._runner.cleanup()
+        await asyncio.wait([self._looked_up])
 
 
 class Connection(RequestHandler):
@@ -212,4 +217,12 @@ async def start(office: Office, host: str, port: int, hosts: Sequence[str] = (),
             if connection.transport is not None:
                 connection.transport.close()
 
-    return Running(bound, await loop.create_server(connected, sock=listening, backlog=1024), runner)
+    server = await loop.create_server(connected, sock=listening, backlog=1024)
+    return Running(bound, server, runner, loop.run_in_executor(None, _look_up, office.desk))
+
+
+def _look_up(desk: Desk) -> None:
+    try:
+        desk.look_up()
+    except Exception:  # whoever comes learns what is wrong, on a page
+        log.exception("what is marked could not be looked up")
