@@ -80,7 +80,7 @@ def test_two_stores_of_one_process_do_not_ask_beside_each_other(tmp_path: Path) 
 
 
 def test_whoever_was_silent_and_is_taken_over_stops_at_its_next_commit(tmp_path: Path) -> None:
-    now = since_boot()
+    now, passed = since_boot(), 0
 
     async def ask(store: Store) -> None:
         journal = store.journal()
@@ -90,10 +90,11 @@ def test_whoever_was_silent_and_is_taken_over_stops_at_its_next_commit(tmp_path:
         assert lost.value.code == "LEASE_LOST"
 
     with Store.open(tmp_path / "s.db") as slept, Store.open(tmp_path / "s.db") as other:
-        with slept.hold("run", clock=lambda: now):
+        with slept.hold("run", clock=lambda: now + passed):
             with pytest.raises(CannotDo, match="is asking"), other.hold("run", clock=lambda: now + int(STALE * 1e9)):
                 pass
             with other.hold("run", clock=lambda: now + int(STALE * 1e9) + 1):
+                passed = int(STALE * 1e9) + 1
                 asyncio.run(ask(slept))
                 with pytest.raises(CannotDo, match="taken over"):
                     slept.add_response(response())

@@ -436,9 +436,9 @@ class Store:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     if lease is not None:
                         lease.keep(connection)
-                    self._chain.seal(connection, time.time_ns())
-                    rows = self._write(connection, [write for write, _ in group])
-                    self._chain.extend(connection, time.time_ns(), rows)
+                    seal = self._chain.seal(connection, time.time_ns())
+                    rows, added = self._write(connection, [write for write, _ in group])
+                    self._chain.extend(connection, time.time_ns(), seal, rows, added)
         except (IntegrityError, ProgrammingError) as error:
             connection = self._each(connection, group, error)  # our bug
         except DatabaseError as error:
@@ -457,8 +457,8 @@ class Store:
             _settle(group, None)
         return connection
 
-    def _write(self, connection: Connection, writes: Iterable[Write]) -> Rows | None:
-        """Writes in the order of asking. Returns the rows where nothing else was written."""
+    def _write(self, connection: Connection, writes: Iterable[Write]) -> tuple[Rows | None, Mapping[str, int]]:
+        """Writes in the order of asking. Returns the rows where nothing else was written, and the newest number in each table."""
         waiting, alone = Rows(), True
         for write in writes:
             if isinstance(write, Rows):
@@ -467,8 +467,8 @@ class Store:
             self._adding.add(connection, waiting)
             waiting, alone = Rows(), False
             write(connection)
-        self._adding.add(connection, waiting)
-        return waiting if alone else None
+        added = self._adding.add(connection, waiting)
+        return waiting if alone else None, added
 
     def _each(self, connection: Connection | None, group: list[tuple[Write, Future[None]]], error: BaseException) -> Connection | None:
         """Writes each alone where the group could not be written, so that nobody pays for another's mistake."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Dialect, Select, bindparam, func, insert, select
 
 from fairmark.records import canonical
-from fairmark.store.rows import LARGEST, Row, Rows, driver, hashed
+from fairmark.store.rows import LARGEST, Ready, Row, Rows, driver, hashed
 from fairmark.store.tables import act, assignment, content, forgotten, grade, intent, link, plan, response
 
 CHUNK = 1000  # rows in memory
@@ -61,45 +61,78 @@ def head(connection: Connection) -> str:
     return "" if newest is None else str(newest.head)
 
 
+class Seal(NamedTuple):
+    """How the store stood before a transaction wrote anything."""
+
+    head: str
+    last: Mapping[str, int]  # of each table the number of its newest row
+
+
 class Extending:
     """How links are added. The statements are made once: making one costs as much as running it."""
 
     def __init__(self, dialect: Dialect) -> None:
-        def words(statement: Any, **given: Any) -> str:
-            return str(statement.compile(dialect=dialect, **given))
-
-        self._newest = words(_NEWEST, compile_kwargs={"literal_binds": True})
-        self._last = words(select(*(select(func.max(table.c.seq)).scalar_subquery() for table, _ in JOURNAL.values())))
+        last = [select(func.max(table.c.seq)).scalar_subquery() for table, _ in JOURNAL.values()]
+        newest = [_NEWEST.with_only_columns(column).scalar_subquery() for column in (link.c.head, link.c.covers)]
+        self._stand = Ready(select(*newest, *last), dialect)
         self._added = {
-            name: words(select(*columns).where(table.c.seq > bindparam("after")).order_by(table.c.seq))
+            name: Ready(select(*columns).where(table.c.seq > bindparam("after")).order_by(table.c.seq), dialect)
             for name, (table, columns) in JOURNAL.items()
         }
-        self._add = words(insert(link), column_keys=["at", "covers", "head"])
+        self._add = Ready(insert(link).values({name: bindparam(name) for name in ("at", "covers", "head")}), dialect)
 
-    def seal(self, connection: Connection, at: int) -> None:
+    def seal(self, connection: Connection, at: int) -> Seal:
         """Before anything is written: rows without a link were put in by another hand, and get a link that says so."""
-        self.extend(connection, at, foreign=True)
-
-    def extend(self, connection: Connection, at: int, rows: Rows | None = None, *, foreign: bool = False) -> None:
-        """Adds the link of the rows that are new in this transaction, if there are any. `rows`: they are these and no others."""
-        known = {} if rows is None else rows.lasting()
         with driver(connection) as cursor:
-            cursor.execute(self._newest)
-            head, covered = cursor.fetchone() or ("", None)
-            before: dict[str, int] = {} if covered is None else json.loads(covered)["last"]
-            cursor.execute(self._last)
-            last = {name: number or 0 for name, number in zip(JOURNAL, cursor.fetchone(), strict=True)}
-            added = {}
-            for name, number in last.items():
-                after = before.get(name, 0)
-                if number > after and number - after == len(known.get(name, ())):
-                    added[name] = _digest((seq, *row) for seq, row in enumerate(known[name], after + 1))
-                elif number > after:
-                    cursor.execute(self._added[name], (after,))
-                    added[name] = _digest(cursor)
-            if added:
-                covers = canonical({"last": last, "rows": added} | ({"foreign": True} if foreign else {}))
-                cursor.execute(self._add, (at, covers, _bind(head, at, covers)))
+            head, covers, *last = self._stand.run(cursor).fetchone()
+            found = dict(zip(JOURNAL, (number or 0 for number in last), strict=True))
+            covered = dict.fromkeys(JOURNAL, 0) if covers is None else json.loads(covers)["last"]
+            seal = Seal(head or "", covered)
+            if found == covered:
+                return seal
+            head = self._link(cursor, at, seal, found, foreign=True)
+            return Seal(head, {name: max(number, covered[name]) for name, number in found.items()})
+
+    def extend(self, connection: Connection, at: int, seal: Seal, rows: Rows | None = None, added: Mapping[str, int] | None = None) -> None:
+        """Adds the link of the rows that are new since the seal, if there are any.
+
+        `rows`: they are these and no others; `added`: the numbers of the newest of them.
+        """
+        if rows is not None and not rows:
+            return
+        with driver(connection) as cursor:
+            if rows is not None and added is not None:
+                found = {**seal.last, **added}
+                known = rows.lasting()
+            else:
+                _, _, *last = self._stand.run(cursor).fetchone()
+                found, known = dict(zip(JOURNAL, (number or 0 for number in last), strict=True)), {}
+            self._link(cursor, at, seal, found, known)
+
+    def _link(
+        self,
+        cursor: Any,
+        at: int,
+        seal: Seal,
+        found: Mapping[str, int],
+        known: Mapping[str, Sequence[Row]] | None = None,
+        *,
+        foreign: bool = False,
+    ) -> str:
+        """Adds the link from one state to another, if they differ. Returns the head of the chain."""
+        hashes = {}
+        for name, number in found.items():
+            after = seal.last.get(name, 0)
+            if number > after and known and number - after == len(known.get(name, ())):
+                hashes[name] = _digest((seq, *row) for seq, row in enumerate(known[name], after + 1))
+            elif number > after:
+                hashes[name] = _digest(self._added[name].run(cursor, after=after))
+        if not hashes:
+            return seal.head
+        covers = canonical({"last": dict(found), "rows": hashes} | ({"foreign": True} if foreign else {}))
+        head = _bind(seal.head, at, covers)
+        self._add.run(cursor, at=at, covers=covers, head=head)
+        return head
 
 
 def verify(connection: Connection) -> Verified:

@@ -71,6 +71,9 @@ class Lease:
 
     def keep(self, connection: Connection) -> None:
         """Gives a sign of life where one is due. `CannotDo` where another process has taken over."""
+        now = self._clock()
+        if 0 <= now - self._beat < BEAT * 1e9:
+            return  # nobody takes over so soon after a sign of life
         held = connection.execute(_ROW).first()
         if held is None or held.token != self.token:
             who = "another process" if held is None else _holder(held)
@@ -79,10 +82,8 @@ class Lease:
                 f"{who} has taken over the store, because this one gave no sign of life for {STALE:.0f} seconds",
                 "let the other one finish; the same command then goes on from there",
             )
-        now = self._clock()
-        if now - self._beat >= BEAT * 1e9:
-            self._beat = now
-            connection.execute(_ALIVE.values(beat=now)).close()
+        self._beat = now
+        connection.execute(_ALIVE.values(beat=now)).close()
 
     def release(self, connection: Connection) -> None:
         """Gives the lease back, if it is still this one's."""

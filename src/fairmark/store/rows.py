@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Table, func, insert, select
+from sqlalchemy import ClauseElement, Connection, Dialect, Table, insert
 from sqlalchemy.exc import DBAPIError
 
 from fairmark.records import Grade, Response
@@ -16,7 +16,7 @@ from fairmark.store import documents
 from fairmark.store.tables import content, grade, intent, response
 
 LARGEST = 2**63 - 1  # integer of a column
-SIZES = (64, 32, 16, 8, 4, 2, 1)  # rows in one statement: SQLite takes 999 values and more
+AT_ONCE = 64  # rows in one statement: SQLite takes 999 values and more
 
 Row = tuple[Any, ...]
 
@@ -97,23 +97,27 @@ class Rows:
 
 
 class Adding:
-    """How rows are added. The statements are made once: making one costs as much as running it."""
+    """How rows are added. The words of a statement are made once: making them costs as much as running it."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._last_body = str(select(func.max(content.c.id)).compile(dialect=dialect))
-        self._body = _statements(content, ("id", "text"), dialect)
-        self._intent = _statements(intent, _INTENT, dialect)
-        self._response = _statements(response, _RESPONSE, dialect)
-        self._grade = _statements(grade, _GRADE, dialect)
+        self._body = _Insert(content, ("text",), dialect)
+        self._into = {
+            "intent": _Insert(intent, _INTENT, dialect),
+            "response": _Insert(response, _RESPONSE, dialect),
+            "grade": _Insert(grade, _GRADE, dialect),
+        }
 
-    def add(self, connection: Connection, rows: Rows) -> None:
-        """Adds rows and the texts they point at."""
+    def add(self, connection: Connection, rows: Rows) -> Mapping[str, int]:
+        """Adds rows and the texts they point at. For each table that got some, the `seq` of its newest row."""
+        last = {}
         with driver(connection) as cursor:
-            _insert(cursor, self._intent, rows.intents)
-            for statements, of_table in ((self._response, rows.responses), (self._grade, rows.grades)):
+            if rows.intents:
+                last["intent"] = self._into["intent"].run(cursor, rows.intents)
+            for name, of_table in (("response", rows.responses), ("grade", rows.grades)):
                 if of_table:
                     first = self._bodies(cursor, [text for _, text in of_table])
-                    _insert(cursor, statements, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
+                    last[name] = self._into[name].run(cursor, [(*row, number) for number, (row, _) in enumerate(of_table, first)])
+        return last
 
     def bodies(self, connection: Connection, texts: Sequence[str]) -> int:
         """Adds texts. Returns the number of the first one; the others follow."""
@@ -121,10 +125,7 @@ class Adding:
             return self._bodies(cursor, texts)
 
     def _bodies(self, cursor: Any, texts: Sequence[str]) -> int:
-        cursor.execute(self._last_body)
-        first = int(cursor.fetchone()[0] or 0) + 1
-        _insert(cursor, self._body, list(enumerate(texts, first)))
-        return first
+        return self._body.run(cursor, [(text,) for text in texts]) - len(texts) + 1
 
     def grades(self, connection: Connection, records: Sequence[Grade]) -> None:
         """Adds grades and their texts."""
@@ -149,6 +150,30 @@ class Ready:
         """The cursor, on which it has run."""
         known = self._known | given
         return cursor.execute(self.words, [known[name] for name in self._names])
+
+
+class _Insert:
+    """Adds rows, as many as it can with each statement.
+
+    For each statement the driver lets go of the interpreter and has to get it back, which takes as long as the event loop
+    computes: with one statement a row that is seconds.
+    """
+
+    __slots__ = ("_one", "_start", "_words")
+
+    def __init__(self, table: Table, columns: Sequence[str], dialect: Dialect) -> None:
+        self._start, self._one = str(insert(table).compile(dialect=dialect, column_keys=list(columns))).split(" VALUES ")
+        self._words: dict[int, str] = {}  # by number of rows
+
+    def run(self, cursor: Any, rows: Sequence[Row]) -> int:
+        """Adds the rows, at least one. Returns the number under which the last of them stands."""
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            words = self._words.get(len(some))
+            if words is None:
+                words = self._words[len(some)] = f"{self._start} VALUES {', '.join([self._one] * len(some))}"
+            cursor.execute(words, list(chain.from_iterable(some)))
+        return int(cursor.lastrowid)
 
 
 @contextmanager
@@ -177,24 +202,6 @@ def column(words: str) -> str:
 def hashed(body: str) -> str:
     """The SHA-256 of a text."""
     return hashlib.sha256(body.encode("utf-8")).hexdigest()
-
-
-def _statements(table: Table, columns: Sequence[str], dialect: Dialect) -> Mapping[int, str]:
-    """The statement for each number of rows that is written at once, the largest number first."""
-    start, one = str(insert(table).compile(dialect=dialect, column_keys=list(columns))).split(" VALUES ")
-    return {size: f"{start} VALUES {', '.join([one] * size)}" for size in SIZES}
-
-
-def _insert(cursor: Any, statements: Mapping[int, str], rows: Sequence[Row]) -> None:
-    """Adds rows, many with each statement. For each statement the driver lets go of the interpreter and has to get it back.
-
-    While the event loop computes that takes up to five milliseconds, so one statement a row would take seconds.
-    """
-    done = 0
-    for size, statement in statements.items():
-        while len(rows) - done >= size:
-            cursor.execute(statement, list(chain.from_iterable(rows[done : done + size])))
-            done += size
 
 
 def _amount(usd: float | None) -> float | None:

@@ -82,7 +82,8 @@ def upgrade() -> None:
         sa.Column("beat", sa.Integer, nullable=False),
     )
     connection = op.get_bind()
-    chain.Extending(connection.dialect).extend(connection, time.time_ns())  # the first link covers what is there
+    extending = chain.Extending(connection.dialect)
+    extending.extend(connection, time.time_ns(), chain.Seal("", {}))  # the first link covers what is there
 
 
 def _with_body(table: str, *columns: sa.Column[Any], indexes: dict[str, Sequence[str | sa.TextClause]]) -> None:
