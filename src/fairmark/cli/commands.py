@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -28,6 +29,10 @@ from fairmark.results import Analysis
 from fairmark.study import Budget, Part
 from fairmark.workbench import DECIDED, Tally, Workbench, analyse_table
 from fairmark.workbench.telling import Watch
+
+# all that was imported stays, and need not be looked through for garbage again; `main` has turned the looking off
+gc.freeze()
+gc.enable()
 
 EXIT_REFUTED = 100
 EXIT_UNDECIDED = 101
