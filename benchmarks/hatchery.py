@@ -43,6 +43,9 @@ PRELOADED = [
 ]
 
 
+MOST_SECONDS = 300.0  # for one command
+
+
 @dataclass
 class Child:
     """One command that runs, or ran."""
@@ -64,14 +67,14 @@ class Hatchery:
     scratch: Path
     before: Sequence[str] = ()  # what it is started by, such as setpriv
     hatched: int = 0
-    _process: subprocess.Popen[str] = field(init=False)
+    _process: subprocess.Popen[bytes] = field(init=False)
 
     def __enter__(self) -> Hatchery:
         self._process = subprocess.Popen(
             [*self.before, sys.executable, "-c", "from benchmarks.hatchery import hatch; hatch()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # so that a line that is there can be told from one that was not said
             cwd=Path(__file__).resolve().parents[1],
         )
         return self
@@ -88,16 +91,14 @@ class Hatchery:
         self.hatched += 1
         said, wrong = self.scratch / f"{self.hatched}.out", self.scratch / f"{self.hatched}.err"
         order = {"arguments": list(arguments), "said": str(said), "wrong": str(wrong), "limits": dict(limits or {})}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"{json.dumps(order)}\n".encode())
         return Child(int(self._line()), said, wrong)
 
     def end(self, child: Child) -> int:
         """Waits until it has ended, by itself or because it was killed."""
         assert self._process.stdin is not None
         child.code = int(self._line())
-        self._process.stdin.write("ended\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(b"ended\n")
         return child.code
 
     def ended(self) -> bool:
@@ -109,8 +110,11 @@ class Hatchery:
         self.end(child)
         return child
 
-    def _line(self) -> str:
+    def _line(self) -> bytes:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], MOST_SECONDS)[0]:
+            self._process.kill()
+            raise RuntimeError(f"a command did not end within {MOST_SECONDS:.0f} seconds")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the hatchery has ended")
@@ -123,6 +127,9 @@ def hatch() -> None:
 
     for name in PRELOADED:
         import_module(name)
+    stats = import_module("fairmark.stats")
+    for name in stats.__all__:
+        getattr(stats, name)  # which reads its method
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started this
     while line := sys.stdin.readline():
         order = json.loads(line)

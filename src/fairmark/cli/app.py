@@ -288,7 +288,8 @@ def main() -> None:
     """The `fairmark` program: errors become plain words and exit codes, and only our bugs show a traceback."""
     from fairmark.errors import FairmarkError
 
-    gc.disable()  # until the commands are imported, which stay: looking through them for garbage takes a fifth of the start
+    if "fairmark.cli.commands" not in sys.modules:
+        gc.disable()  # until they are imported; they stay, and looking through them for garbage takes an eighth of the start
     try:
         app()
     except FairmarkError as error:

@@ -136,20 +136,23 @@ class Adding:
 
 
 class Ready:
-    """A statement for the driver itself. Its words are made once: making them costs as much as running it."""
+    """A statement for the driver itself. Its words are made once, when it first runs: making them costs as much as running it."""
 
-    __slots__ = ("_known", "_names", "words")
+    __slots__ = ("_dialect", "_known", "_names", "_statement", "_words")
 
     def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
-        made = statement.compile(dialect=dialect)
-        self.words = str(made)
-        self._names = tuple(getattr(made, "positiontup", None) or ())
-        self._known = made.params
+        self._statement, self._dialect = statement, dialect
+        self._words = ""
 
     def run(self, cursor: Any, **given: Any) -> Any:
         """The cursor, on which it has run."""
+        if not self._words:
+            made = self._statement.compile(dialect=self._dialect)
+            self._names = tuple(getattr(made, "positiontup", None) or ())
+            self._known = made.params
+            self._words = str(made)  # last: another thread may be looking
         known = self._known | given
-        return cursor.execute(self.words, [known[name] for name in self._names])
+        return cursor.execute(self._words, [known[name] for name in self._names])
 
 
 class _Insert:
