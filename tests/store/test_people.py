@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,3 +96,15 @@ def test_a_session_that_was_read_ends_at_its_time() -> None:
         store.people.let_in("s@1", "t", "ana", "grader", "session", at=1, until=50)
         assert store.people.session("s@1", "t", at=49) is not None
         assert store.people.session("s@1", "t", at=50) is None
+
+
+def test_what_another_process_gives_out_is_seen_within_a_second_and_what_this_one_does_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with Store.open(path) as here, Store.open(path) as elsewhere:
+        assert here.people.newest() == elsewhere.people.newest() == 0
+        here.people.assign([Assignment("x", "s@1", "ana", "work", "r1", "c1", "bare", 1, 1.5)])
+        assert here.people.newest() == 1
+        until = time.monotonic() + 5
+        while elsewhere.people.newest() == 0 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert elsewhere.people.newest() == 1

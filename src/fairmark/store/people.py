@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -30,7 +31,7 @@ _SESSION = select(session.c.person, session.c.role, session.c.at, session.c.unti
 _ADD_ACT = ("id", "study", "person", "kind", "assignment", "case_id", "at", "record", "body")
 
 
-FRESH = 10**9  # nanoseconds for which a session that was read is believed: one that another process ends ends within them
+FRESH = 10**9  # nanoseconds for which what was read is believed: what another process ends or gives out is seen within them
 MOST_KNOWN = 1000  # sessions that are kept at once
 
 
@@ -70,6 +71,7 @@ class PeopleRows:
         self._put, self._reading, self._add_bodies, self._add_grades = put, reading, add_bodies, add_grades
         self._hashed, self._column = hashed, column
         self._known: dict[tuple[str, str], tuple[int, Session]] = {}  # sessions with when they were read; replaced, never emptied
+        self._last = (0, 0)  # until when the number of the newest assignment is believed, and that number
         # what every mark needs
         self._given = Ready(_GIVEN, dialect)
         self._sent = Ready(_SENT, dialect)
@@ -88,6 +90,7 @@ class PeopleRows:
 
         if rows:
             self._put(write).result()
+            self._last = (0, 0)
 
     def assignments(self, study: str, person: str | None = None) -> tuple[Assignment, ...]:
         """The assignments of a study and wave, or one person's, in the order they were made."""
@@ -99,9 +102,17 @@ class PeopleRows:
         return tuple(Assignment(**{name: row[name] for name in _ASSIGNMENT} | {"second": bool(row["second"])}) for row in rows)
 
     def newest(self) -> int:
-        """The number of the newest assignment of any study, 0 for none: what was read before is complete while this stays."""
-        with self._reading() as connection, driver(connection) as cursor:
-            return int(self._given.run(cursor).fetchone()[0] or 0)
+        """The number of the newest assignment of any study, 0 for none: what was read before is complete while this stays.
+
+        What another process gives out is seen within a second.
+        """
+        now = time.monotonic_ns()
+        until, newest = self._last
+        if now >= until:
+            with self._reading() as connection, driver(connection) as cursor:
+                newest = int(self._given.run(cursor).fetchone()[0] or 0)
+            self._last = (now + FRESH, newest)
+        return newest
 
     # ------------------------------------------------------------ acts
 
