@@ -491,7 +491,7 @@ def test_when_it_was_decided_agrees_with_the_verdicts_by_holms_levels() -> None:
         assert analysis.course.stopped == all(result.verdict == "supported" for result in analysis.hypotheses)
     watch = deciding(asked_in_order(of, 23), seed="early/1")
     assert watch.stop
-    exploratory = Frozen({**of.document(), "plan": {"alpha": 0.05, "power": 0.8}}, "f" * 64, 1)
+    exploratory = Frozen(lambda: {**of.document(), "plan": {"alpha": 0.05, "power": 0.8}}, "f" * 64, 1)
     again = analyse(asked_in_order(of, 23), frozen=exploratory, wave="1", at=1)
     assert again.course is not None
     assert [result.exploratory for result in again.hypotheses] == [True, True]

@@ -199,7 +199,6 @@ class Table:
     _case_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _cluster_index: Mapping[str, int] = field(init=False, repr=False, default_factory=dict)
     _by_system: Mapping[str, tuple[Row, ...]] = field(init=False, repr=False, default_factory=dict)
-    _marks: Mapping[int, Mapping[tuple[str, str], list[Cell]]] = field(init=False, repr=False, compare=False, default_factory=dict)
     _place: Mapping[int, int] = field(init=False, repr=False, compare=False, default_factory=dict)
     _read: dict[tuple[str, str, str], Marks] = field(init=False, repr=False, compare=False, default_factory=dict)
     _chances: dict[tuple[str, str], dict[tuple[str, str, int], float]] = field(init=False, repr=False, compare=False, default_factory=dict)
@@ -215,14 +214,9 @@ class Table:
                 clusters[case.id] = names.setdefault(name, len(names))
         by_system: dict[str, list[Row]] = {name: [] for name in self.study.systems}
         places: dict[int, int] = {}
-        marks: dict[int, dict[tuple[str, str], list[Cell]]] = {}
         for row in self.rows:
             places[id(row)] = len(by_system[row.system])
             by_system[row.system].append(row)
-            of_row = marks.setdefault(id(row), {})
-            for cell in row.cells:
-                of_row.setdefault((cell.grader, cell.criterion), []).append(cell)
-        object.__setattr__(self, "_marks", marks)
         object.__setattr__(self, "_place", places)
         object.__setattr__(self, "_case_index", cases)
         object.__setattr__(self, "_cluster_index", clusters)
@@ -238,7 +232,8 @@ class Table:
 
     def cells(self, row: Row, grader: str, criterion: str) -> Sequence[Cell]:
         """One grader's marks of one row of this table on one criterion."""
-        return self._marks[id(row)].get((grader, criterion), ())
+        # a row has a few; an index of them would take more room than all else in a table
+        return [cell for cell in row.cells if cell.criterion == criterion and cell.grader == grader]
 
     def counts(self, system: str) -> Counts:
         """What became of one system's planned responses."""

@@ -224,7 +224,7 @@ def test_forgetting_takes_an_id_that_names_a_person_out_of_the_plans(tmp_path: P
         store.forget("ana@example.org")
         store.forget("c2")
         (plan,) = store.plans("study")
-        assert plan.document == {"cases": {"forgotten 1": "1", "forgotten 2": "2"}}
+        assert plan.document() == {"cases": {"forgotten 1": "1", "forgotten 2": "2"}}
         assert plan.fingerprint == "f" * 64
         assert store.counts()["forgotten"] == 2
         assert b"ana@example" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())

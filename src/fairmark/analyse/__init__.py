@@ -7,7 +7,7 @@ hypotheses in the family, so that a verdict and its interval cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ __all__ = ["Frozen", "analyse", "exhibits"]
 class Frozen:
     """The plan as it was before the first response."""
 
-    document: Mapping[str, Any]
+    document: Callable[[], Mapping[str, Any]]  # reads what was planned, part by part
     fingerprint: str
     at: int  # UTC, nanoseconds
 
@@ -48,13 +48,13 @@ def analyse(
     """The analysis of everything that has been marked so far. Arithmetic never raises: what cannot be said is refused."""
     study = table.study
     level = 1 - 2 * study.plan.alpha
-    document = study.document()
+    fingerprint = study.fingerprint()
     seed = study.order_seed(wave)
     watch = deciding(table, seed=seed, secondary=True) if study.plan.stop == "when-decided" else None
     needed = asked(table, watch)
     early = needed is not table
     raters = unequal_raters(needed)
-    changed = deviations(frozen.document, document) if frozen is not None else ()
+    changed = () if frozen is None or frozen.fingerprint == fingerprint else deviations(frozen.document(), study.document())
     systems = [system_result(needed, name, level) for name in study.systems]
     criteria = [
         result for name in study.systems for criterion in study.rubric for result in criterion_results(needed, name, criterion, level)
@@ -72,7 +72,7 @@ def analyse(
     return Analysis(
         study=study.name,
         question=study.question,
-        fingerprint=study.fingerprint(),
+        fingerprint=fingerprint,
         receipt=receipt(frozen.fingerprint) if frozen is not None else "",
         frozen_at=frozen.at if frozen is not None else None,
         analysed_at=at,

@@ -48,10 +48,15 @@ class FrozenPlan:
 
     study: str
     fingerprint: str
-    document: Mapping[str, Any]
+    text: str  # JSON of the document
     frozen_at: int  # UTC, nanoseconds
     code: str  # version of fairmark
     responses_before: int  # responses that the store held already
+
+    def document(self) -> Mapping[str, Any]:
+        """What was planned, part by part. It names every case, so it is read where somebody asks."""
+        found: Mapping[str, Any] = json.loads(self.text)
+        return found
 
 
 class Orphan(NamedTuple):
@@ -249,7 +254,7 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(select(plan).where(plan.c.study == column(study)).order_by(plan.c.seq)).all()
         return tuple(
-            FrozenPlan(study, row.fingerprint, json.loads(row.document), row.frozen_at, row.code, row.responses_before) for row in rows
+            FrozenPlan(study, row.fingerprint, row.document, row.frozen_at, row.code, row.responses_before) for row in rows
         )
 
     def orphans(self) -> tuple[Orphan, ...]:
