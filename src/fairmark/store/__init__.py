@@ -253,9 +253,7 @@ class Store:
         """The plans that were recorded for a study, the first one first."""
         with self._reading() as connection:
             rows = connection.execute(select(plan).where(plan.c.study == column(study)).order_by(plan.c.seq)).all()
-        return tuple(
-            FrozenPlan(study, row.fingerprint, row.document, row.frozen_at, row.code, row.responses_before) for row in rows
-        )
+        return tuple(FrozenPlan(study, row.fingerprint, row.document, row.frozen_at, row.code, row.responses_before) for row in rows)
 
     def orphans(self) -> tuple[Orphan, ...]:
         """What was sent and never came back, the oldest first."""
