@@ -212,13 +212,13 @@ class PeopleRows:
         read, kept = known.get((study, token), (0, None))
         if kept is not None and 0 <= at - read < FRESH and at < kept.until:
             return kept
+        if len(known) >= MOST_KNOWN:
+            known = self._known = {}
         with self._reading() as connection, driver(connection) as cursor:
             row = self._session.run(cursor, token=token, study=self._column(study), at=at).fetchone()
         if row is None:
             known.pop((study, token), None)
             return None
-        if len(known) >= MOST_KNOWN:
-            known = self._known = {}
         found = Session(*row)
         known[study, token] = (at, found)
         return found
