@@ -71,7 +71,7 @@ class PeopleRows:
         self._put, self._reading, self._add_bodies, self._add_grades = put, reading, add_bodies, add_grades
         self._hashed, self._column = hashed, column
         self._known: dict[tuple[str, str], tuple[int, Session]] = {}  # sessions with when they were read; replaced, never emptied
-        self._last = (0, 0)  # until when the number of the newest assignment is believed, and that number
+        self._last = [0, 0]  # until when the number of the newest assignment is believed, and that number; replaced when some are added
         # what every mark needs
         self._given = Ready(_GIVEN, dialect)
         self._sent = Ready(_SENT, dialect)
@@ -90,7 +90,7 @@ class PeopleRows:
 
         if rows:
             self._put(write).result()
-            self._last = (0, 0)
+            self._last = [0, 0]
 
     def assignments(self, study: str, person: str | None = None) -> tuple[Assignment, ...]:
         """The assignments of a study and wave, or one person's, in the order they were made."""
@@ -107,11 +107,12 @@ class PeopleRows:
         What another process gives out is seen within a second.
         """
         now = time.monotonic_ns()
-        until, newest = self._last
+        last = self._last  # of before the query: what is given out meanwhile puts another one in its place
+        until, newest = last
         if now >= until:
             with self._reading() as connection, driver(connection) as cursor:
                 newest = int(self._given.run(cursor).fetchone()[0] or 0)
-            self._last = (now + FRESH, newest)
+            last[:] = now + FRESH, newest
         return newest
 
     # ------------------------------------------------------------ acts
