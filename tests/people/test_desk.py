@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from fairmark.errors import CannotDo, Mistake
+from fairmark.people import Desk
+from fairmark.records import Slot
 from fairmark.rubric import CANNOT_TELL, NOT_COVERED
 from fairmark.study import GraderSpec, People, SystemSpec
 from fairmark.workbench import Workbench
@@ -135,6 +138,23 @@ def test_ways_out_need_a_reason_and_are_missing_never_zero() -> None:
     assert desk.mark("ana", one, act(), criterion="safe", label=NOT_COVERED, reason="no papers are at issue").pane.status == "done"
     cells = [cell.grade for row in made.table().rows for cell in row.cells if cell.kind == "human" and cell.grade is not None]
     assert {(grade.label, grade.failure.kind if grade.failure else None) for grade in cells} == {(CANNOT_TELL, None), (None, "not_covered")}
+
+
+def test_what_was_looked_up_is_not_read_again_at_the_first_visit() -> None:
+    with marked_by(PEOPLE) as made:
+        made.assign()
+        read: list[int] = []
+
+        def slots() -> Sequence[Slot]:
+            read.append(1)
+            return made.slots()
+
+        desk = Desk(made.study, made.store, "small@1", slots)
+        desk.look_up()
+        assert len(read) == 1
+        for person in ("ana", "ben"):
+            assert desk.progress(person).assigned == made.desk().progress(person).assigned > 0
+        assert len(read) == 1
 
 
 def test_a_skipped_response_comes_last() -> None:
